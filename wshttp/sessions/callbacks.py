@@ -1,0 +1,176 @@
+"""The functions that an application registers, and how one of them is called.
+
+Plain or `async`, several per name, in order of registration.
+A callback that raises or outlasts its time is reported to `on_callback_error` and never takes the server down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, Final, TypeAlias, TypeVar
+
+from wshttp.sessions.ids import new_event_id
+from wshttp.sessions.record import Event
+
+Callback: TypeAlias = Callable[..., Any]
+F = TypeVar("F", bound=Callback)
+
+NAMES: Final = (
+    "session_creating",
+    "session_start",
+    "session_expiring",
+    "session_ending",
+    "session_end",
+    "invalid_session",
+    "limit_reached",
+    "callback_error",
+    "authenticate",
+    "request",
+    "connect",
+    "subscribe",
+    "publish",
+    "message",
+    "disconnect",
+    "startup",
+    "shutdown",
+)
+"""Each is registered with `on_<name>`; docs/reference/callbacks.md says what each may return."""
+
+MAX_RETRIES: Final = 3
+"""Tries that `on_callback_error` may ask for, after the first."""
+
+_LAST_GASP: Final = 1.0
+"""Seconds that a cancelled callback gets to clean up before it is left alone."""
+
+_log = logging.getLogger("wshttp.callbacks")
+_current: ContextVar[Event | None] = ContextVar("wshttp_current_event", default=None)
+
+
+def current_event() -> Event | None:
+    """Return the event whose callback is running: `.id` stays the same when it is delivered again, `.attempt` counts.
+
+    `None` outside callbacks.
+    """
+    return _current.get()
+
+
+@contextmanager
+def _event_scope(event: Event) -> Iterator[None]:
+    token = _current.set(event)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class Callbacks:
+    """All callbacks of a server, by name.
+
+    `timeout` is in seconds; what takes longer is cancelled and reported. 0 is no limit.
+    """
+
+    def __init__(self, timeout: float = 30.0) -> None:
+        self.timeout = timeout
+        self._by_name: dict[str, list[Callback]] = {name: [] for name in NAMES}
+        self._scheduled: dict[str, Callback] = {}
+
+    def register(self, name: str, function: F) -> F:
+        """Add a function; returns it, so that it serves as a decorator."""
+        self._by_name[name].append(function)
+        return function
+
+    def register_scheduled(self, name: str, function: F) -> F:
+        """Set the function that `session.schedule(..., name, ...)` calls; a later one replaces it."""
+        self._scheduled[name] = function
+        return function
+
+    def __getitem__(self, name: str) -> list[Callback]:
+        return self._by_name[name]
+
+    # --- calling ----------------------------------------------------------------------------------
+
+    async def notify(
+        self, name: str, *arguments: Any, event: Event | None = None, timeout: float | None = None
+    ) -> None:
+        """Call all functions of a name; what they return is of no interest."""
+        for function in self._by_name[name]:
+            await self.call(function, event or Event(new_event_id(), name), *arguments, timeout=timeout)
+
+    async def decide(self, name: str, *arguments: Any) -> Any:
+        """Call functions of a name until one returns something other than `None`, and return that.
+
+        A function that fails gives no answer, and the next is asked.
+        """
+        for function in self._by_name[name]:
+            answer = await self.call(function, Event(new_event_id(), name), *arguments)
+            if answer is not None:
+                return answer
+        return None
+
+    async def notify_scheduled(self, event: Event, session: object) -> None:
+        """Call the function registered for a scheduled event."""
+        function = self._scheduled.get(event.name)
+        if function is None:
+            _log.error("nothing is registered for the scheduled event %r; use @server.scheduled(%r)", *[event.name] * 2)
+            return
+        await self.call(function, event, session, event.data)
+
+    async def call(self, function: Callback, event: Event, *arguments: Any, timeout: float | None = None) -> Any:
+        """Call one function; `None` where it fails, after `on_callback_error` has heard of it.
+
+        `timeout` shortens the usual one.
+        """
+        for attempt in range(1, MAX_RETRIES + 2):
+            event = replace(event, attempt=attempt)
+            try:
+                return await self._once(function, event, arguments, timeout or self.timeout)
+            except Exception as error:
+                again = await self.report(event, error, _name(function))
+                if not again or attempt > MAX_RETRIES:
+                    return None
+        return None
+
+    async def _once(self, function: Callback, event: Event, arguments: tuple[Any, ...], timeout: float) -> Any:
+        with _event_scope(event):
+            result = function(*arguments)
+            if not inspect.isawaitable(result):
+                return result
+            task = asyncio.ensure_future(result)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=timeout or None)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            await self._abandon(task)
+            raise TimeoutError(f"{_name(function)} took longer than {timeout:g} s and was cancelled")
+        if task.cancelled():
+            raise RuntimeError(f"{_name(function)} was cancelled from within")
+        return task.result()
+
+    async def _abandon(self, task: asyncio.Future[Any]) -> None:
+        """Cancel a callback; one that ignores it is left to itself, so that it holds nobody up."""
+        task.cancel()
+        await asyncio.wait({task}, timeout=_LAST_GASP)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def report(self, event: Event, error: Exception, name: str = "commit") -> bool:
+        """Log a failure and ask `on_callback_error` whether to try again. `name` says what failed."""
+        _log.error("callback %s failed (%s %s)", name, event.kind, event.id, exc_info=error)
+        again = False
+        for handler in self._by_name["callback_error"]:
+            try:
+                again = bool(await self._once(handler, event, (event, error), self.timeout)) or again
+            except Exception as second:
+                _log.error("on_callback_error failed itself: %s", _name(handler), exc_info=second)
+        return again
+
+
+def _name(function: Callback) -> str:
+    return getattr(function, "__qualname__", repr(function))

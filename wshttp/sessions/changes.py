@@ -1,0 +1,103 @@
+"""What one unit of work changes in one session, and how that is merged: per key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Final
+
+from wshttp.errors import DataTooLarge, InvalidValue
+from wshttp.sessions.data import Json, checked, encoded_size
+from wshttp.sessions.record import Record
+
+
+class _Absent:
+    """There is no such key."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A call that is due `delay` seconds after the commit, unless the session ends first."""
+
+    event_id: str
+    delay: float
+    name: str
+    data: Json
+
+
+@dataclass(slots=True)
+class Changes:
+    """What to write. Keys that are not named stay as they are, whoever wrote them."""
+
+    values: dict[str, Json] = field(default_factory=dict)
+    """New values by key; `ABSENT` deletes."""
+    expected: dict[str, Json] = field(default_factory=dict)
+    """What must still be there (`ABSENT`: nothing), or nothing is changed and `Conflict` is raised."""
+    scheduled: list[Scheduled] = field(default_factory=list)
+    idle_timeout: float | None = None
+    """A new idle time-out, in seconds; `None` leaves it."""
+    absolute_timeout: float | None = None
+
+    def __bool__(self) -> bool:
+        timeouts = self.idle_timeout is not None or self.absolute_timeout is not None
+        return bool(self.values or self.scheduled) or timeouts
+
+
+class Conflict(Exception):
+    """Another writer was first: an expected value is no longer there."""
+
+
+def merge(record: Record, changes: Changes, max_data: int) -> None:
+    """Write the values into the record, all or none of them.
+
+    Raises `Conflict` when an expected value has gone and `DataTooLarge` above `max_data` bytes (0: no limit).
+    """
+    for key, value in changes.expected.items():
+        if _differs(record.data.get(key, ABSENT), value):
+            raise Conflict
+    size = record.size
+    for key, value in changes.values.items():
+        if key in record.data:
+            size -= encoded_size(key, record.data[key])
+        if value is not ABSENT:
+            size += encoded_size(key, value)
+    if max_data and size > max(max_data, record.size):
+        raise DataTooLarge(size, max_data)
+    for key, value in changes.values.items():
+        if value is ABSENT:
+            record.data.pop(key, None)
+        else:
+            record.data[key] = value
+    record.size = size
+    if changes.idle_timeout is not None:
+        record.idle_timeout = changes.idle_timeout
+    if changes.absolute_timeout is not None:
+        record.absolute_timeout = changes.absolute_timeout
+
+
+def _differs(found: Json, expected: Json) -> bool:
+    """Compare as JSON does: 1, 1.0 and True are three values."""
+    if found is ABSENT or expected is ABSENT:
+        return found is not expected
+    return encoded_text(found) != encoded_text(expected)
+
+
+def encoded_text(value: Json) -> str:
+    """Return the JSON text by which two values are compared."""
+    return json.dumps(value, sort_keys=True)
+
+
+def sum_for_increment(current: Json, by: float) -> float:
+    """Return `current + by` (an absent key counts as 0), or raise `InvalidValue` where that is no number."""
+    base = 0 if current is ABSENT else current
+    for number in (base, by):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise InvalidValue(f"increment works on numbers, not {type(number).__name__}")
+    total: float = checked(base + by)
+    return total

@@ -1,0 +1,221 @@
+"""Which session does a request belong to?
+
+The rules of one list, in one place: what each identity presents, which outranks which, and how a new session starts.
+No HTTP here: the caller says what the client presented, and carries out what the answer says about its cookie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from wshttp.errors import BadCredentials, BadRequest, SessionEnded
+from wshttp.sessions.addresses import bucket
+from wshttp.sessions.data import Json
+from wshttp.sessions.ids import SessionId
+from wshttp.sessions.record import RENEWED, Tombstone
+from wshttp.sessions.session import Session
+from wshttp.sessions.session_list import SessionList, log
+
+ORDER_OF_NEW = ("ip", "cookie", "header", "url")
+"""By which identity a new anonymous session starts: the first of these that is listed."""
+
+
+class Verified(Protocol):
+    """A user whose password was verified with this request."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+    @property
+    def version(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a request shows of who it comes from."""
+
+    remote_ip: str
+    user_agent: str | None = None
+    cookies: tuple[str, ...] = ()
+    """The values of all cookies of our name, in order."""
+    header: str | None = None
+    url: str | None = None
+    verified: Verified | None = None
+
+
+@dataclass(slots=True)
+class Recognised:
+    """The session that a request belongs to, and what else was found on the way."""
+
+    session: Session | None = None
+    unknown_cookie: bool = False
+    """A cookie names no session that is or recently was: the client is to forget it."""
+    live_cookie: bool = False
+    """A cookie names a live session; with `unknown_cookie`, there are several cookies of one name."""
+    invalid: Tombstone | None = None
+    """What is left of the session that the client asked for, if it is over."""
+    presented_invalid: bool = False
+    """The client asked for a session that is over or never was."""
+    tokens: dict[str, Session] = field(default_factory=dict)
+
+
+async def recognise(sessions: SessionList, presented: Presented, *, touch: bool = True) -> Recognised:
+    """Find the session of a request; never starts one.
+
+    Raises `BadRequest` for two live sessions in one request, `BadCredentials` for a verified user in another user's
+    session, `SessionEnded` for a header or URL that names none, `StoreUnavailable`.
+    """
+    found = Recognised()
+    listed = sessions.settings.identity
+    if "cookie" in listed:
+        await _by_cookie(sessions, presented, found, touch)
+    for identity, value in (("header", presented.header), ("url", presented.url)):
+        if identity in listed and value is not None:
+            await _by_token(sessions, presented, identity, value, found, touch)
+    if len({session.ref for session in found.tokens.values()}) > 1:
+        raise BadRequest("the request names two different sessions, by cookie and by header; send one of them")
+    found.session = next(iter(found.tokens.values()), None)
+    if presented.verified is not None:
+        await _with_user(sessions, presented, presented.verified, found, touch)
+    elif found.session is None and "ip" in listed:
+        found.session = await sessions.get(sessions.ip_id(presented.remote_ip), touch=touch)
+    return found
+
+
+async def _by_cookie(sessions: SessionList, presented: Presented, found: Recognised, touch: bool) -> None:
+    for value in presented.cookies:
+        session = await _find_token(sessions, presented, "cookie", value, touch)
+        if isinstance(session, Session):
+            found.live_cookie = True
+            found.tokens.setdefault("cookie", session)
+        elif session is None or session.reason != RENEWED:
+            # A renewed token is refused, and the cookie left alone: its successor may be on its way to the client.
+            found.unknown_cookie = True
+        if not isinstance(session, Session):
+            found.presented_invalid = True
+            found.invalid = found.invalid or session
+
+
+async def _by_token(
+    sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
+) -> None:
+    session = await _find_token(sessions, presented, identity, value, touch)
+    if isinstance(session, Session):
+        found.tokens[identity] = session
+        return
+    found.presented_invalid = True
+    found.invalid = session
+    raise InvalidToken(found, session)
+
+
+class InvalidToken(SessionEnded):
+    """A header or a URL names no live session; `found` is what was learnt until then."""
+
+    def __init__(self, found: Recognised, tombstone: Tombstone | None) -> None:
+        self.found = found
+        super().__init__(None, tombstone.reason if tombstone else None)
+
+
+async def _find_token(
+    sessions: SessionList, presented: Presented, identity: str, value: str, touch: bool
+) -> Session | Tombstone | None:
+    token = SessionId.presented_token(value)
+    if token is None:
+        return None
+    session = await sessions.find(token, touch=touch)
+    if isinstance(session, Session) and not _at_home(sessions, session, presented):
+        return None
+    return session
+
+
+def _at_home(sessions: SessionList, session: Session, presented: Presented) -> bool:
+    """Apply the drift policy: may this session be used from here, with this browser?"""
+    drift = sessions.settings.drift
+    record = session.record
+    moved = {
+        "strict": record.remote_ip != presented.remote_ip,
+        "prefix": record.bucket != bucket(presented.remote_ip, sessions.settings.ipv6_prefix),
+        "log": record.remote_ip != presented.remote_ip,
+        "off": False,
+    }[drift.ip]
+    other_browser = drift.user_agent != "off" and record.user_agent != shortened(presented.user_agent)
+    if moved or other_browser:
+        what = "address" if moved else "user agent"
+        log.warning("session %s is used from another %s", session.ref, what, extra={"remote_ip": presented.remote_ip})
+    return not (moved and drift.ip != "log") and not (other_browser and drift.user_agent != "log")
+
+
+async def _with_user(
+    sessions: SessionList, presented: Presented, verified: Verified, found: Recognised, touch: bool
+) -> None:
+    """Settle who a request with a verified user is, beside what its token says."""
+    held = found.session
+    if held is not None and held.user == verified.name:
+        return
+    if held is not None and held.user is not None:
+        raise BadCredentials("the session belongs to another user; log out first")
+    if "credentials" in sessions.settings.identity:
+        session_id = sessions.credentials_id(verified.name, verified.version, presented.remote_ip)
+        found.session = await sessions.get(session_id, touch=touch)
+    elif held is None and "ip" in sessions.settings.identity:
+        found.session = await sessions.get(sessions.ip_id(presented.remote_ip), touch=touch)
+
+
+async def start(
+    sessions: SessionList, presented: Presented, *, start: dict[str, Json] | None = None, replace: bool = False
+) -> Session:
+    """Start a session for a request that has none, by the identity that its client can hold.
+
+    A verified user gets a `credentials` session where that is listed. `start` are start parameters.
+    Raises as `SessionList.create` does.
+    """
+    options: dict[str, Any] = {"user_agent": shortened(presented.user_agent), "start": start}
+    verified = presented.verified
+    if verified is not None and "credentials" in sessions.settings.identity:
+        session_id = sessions.credentials_id(verified.name, verified.version, presented.remote_ip)
+        return await sessions.get_or_create(
+            session_id,
+            remote_ip=presented.remote_ip,
+            user=verified.name,
+            roles=verified.roles,
+            version=verified.version,
+            **options,
+        )
+    identity = next((name for name in ORDER_OF_NEW if name in sessions.settings.identity), None)
+    if identity is None:
+        raise BadCredentials("this server starts sessions for users only; send user and password")
+    if identity == "ip":
+        options["user_agent"] = None  # many browsers may be behind one address
+        return await sessions.get_or_create(sessions.ip_id(presented.remote_ip), remote_ip=presented.remote_ip, **options)
+    return await sessions.create(remote_ip=presented.remote_ip, identity=identity, **options)
+
+
+async def log_in(sessions: SessionList, presented: Presented, held: Session | None, verified: Verified) -> Session:
+    """Make a session of a cookie or header client that of a user; the token changes, the ref stays.
+
+    A client that holds none gets one; another user's is ended with `replaced`, so that nothing of it is inherited.
+    Raises `BadRequest` where neither cookie nor header identity is listed, and as `SessionList.renew` does.
+    """
+    identity = next((name for name in ("cookie", "header") if name in sessions.settings.identity), None)
+    if identity is None:
+        raise BadRequest("a log-in needs `cookie` or `header` in session.identity")
+    if held is not None and held.identity in ("cookie", "header", "url"):
+        if held.user in (None, verified.name):
+            await sessions.renew(held, user=verified.name, roles=verified.roles, version=verified.version)
+            return held
+        await sessions.end(held, "replaced")
+    return await sessions.create(
+        remote_ip=presented.remote_ip,
+        identity=identity,
+        user=verified.name,
+        roles=verified.roles,
+        version=verified.version,
+        user_agent=shortened(presented.user_agent),
+    )
+
+
+def shortened(user_agent: str | None) -> str | None:
+    """Return as much of a user agent as a session keeps."""
+    return user_agent[:256] if user_agent else None

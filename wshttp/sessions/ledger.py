@@ -1,0 +1,93 @@
+"""The delivery of what the ledger owes: in order per session, up to 64 sessions at once.
+
+A start is delivered before the first answer, an end after its start, and each entry is settled when its callbacks have run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Final, TypeAlias
+
+from wshttp.sessions.callbacks import current_event
+from wshttp.sessions.slices import Slices
+
+AT_ONCE: Final = 64
+"""Sessions whose callbacks run at the same time: enough to wait for a slow back end in parallel, and no flood of tasks."""
+
+Delivery: TypeAlias = Callable[[], Awaitable[None]]
+
+_log = logging.getLogger("wshttp.ledger")
+
+
+class Ledger:
+    """Run deliveries; those of one ref one after the other, in the order in which they came.
+
+    They run in a context of their own, not in that of the request that caused them.
+    """
+
+    def __init__(self, slices: Slices) -> None:
+        self._slices = slices
+        self._queues: dict[str, deque[Delivery]] = {}
+        self._ready: deque[str] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        """How many sessions have something to deliver."""
+        return len(self._queues)
+
+    def deliver(self, ref: str, delivery: Delivery) -> None:
+        """Queue a delivery behind those of the same ref. It must not raise; if it does, that is logged."""
+        queue = self._queues.get(ref)
+        if queue is not None:
+            queue.append(delivery)
+            return
+        self._queues[ref] = deque([delivery])
+        self._ready.append(ref)
+        self._idle.clear()
+        # A callback may wait for another session's start: it must not be able to take the last worker from it.
+        if len(self._workers) < AT_ONCE or current_event() is not None:
+            worker = asyncio.create_task(self._work(), context=Context())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def settled(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to deliver, at most `timeout` seconds; tell whether that is so."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Give up what is left; in a store that outlives the process it stays owed."""
+        for worker in list(self._workers):
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._queues.clear()
+        self._ready.clear()
+        self._idle.set()
+
+    async def _work(self) -> None:
+        while self._ready:
+            ref = self._ready.popleft()
+            queue = self._queues[ref]
+            while queue:
+                await self._run(queue[0])
+                queue.popleft()
+                await self._slices.pause()
+            del self._queues[ref]
+        if not self._queues:
+            self._idle.set()
+
+    async def _run(self, delivery: Delivery) -> None:
+        try:
+            await delivery()
+        except Exception:
+            _log.exception("a delivery failed")

@@ -1,0 +1,146 @@
+"""What a life owes to others: its start, its warnings, its scheduled events, its end.
+
+    start      on_session_start                                                    then the first answer
+    end        on_session_ending, sockets closed, on_disconnect, on_session_end    then nothing, ever
+
+Everything of one session runs in order. Sockets are closed in a queue of their own, so that a slow `on_session_end`
+of one session never keeps the sockets of another open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any, Final
+
+from wshttp.errors import SessionEnded, WshttpError
+from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.ids import new_event_id
+from wshttp.sessions.ledger import Ledger
+from wshttp.sessions.notifier import NoSockets, Notifier
+from wshttp.sessions.record import Event, Reason, Record
+from wshttp.sessions.session import Session
+from wshttp.sessions.slices import Slices
+from wshttp.sessions.statistics import Statistics
+from wshttp.sessions.store import Store
+from wshttp.sessions.unit_of_work import UnitOfWork
+
+LAST_WORD: Final = 1.0
+"""Seconds that `on_session_ending` has while the sockets of a session are still open."""
+
+_log = logging.getLogger("wshttp.sessions")
+
+
+class Lifecycle:
+    """Deliver what the ledger owes for sessions of this process."""
+
+    def __init__(self, store: Store, callbacks: Callbacks, statistics: Statistics, slices: Slices) -> None:
+        self.notifier: Notifier = NoSockets()
+        self._store = store
+        self._callbacks = callbacks
+        self._statistics = statistics
+        self._closings = Ledger(slices)
+        self._ledger = Ledger(slices)
+
+    async def begin(self, session: Session, event: Event) -> None:
+        """Run the start callbacks of a new session, and wait for them."""
+        self._statistics.started += 1
+        _log.info("session started", extra=facts(session.record))
+        if not self._callbacks["session_start"]:
+            await self._store.settle(event.id)
+            return
+        session.starting = asyncio.get_running_loop().create_future()
+        self._ledger.deliver(session.ref, partial(self._start, session, event, session.starting))
+        await asyncio.shield(session.starting)
+
+    async def _start(self, session: Session, event: Event, started: asyncio.Future[None]) -> None:
+        try:
+            await self._run(session, event, self._callbacks.notify("session_start", session, event=event))
+            await self._store.settle(event.id)
+        finally:
+            session.starting = None
+            started.set_result(None)
+
+    def warn(self, session: Session) -> None:
+        """Say that a session is about to expire."""
+        seconds = session.expires_in
+        self.notifier.expiring(session.record, seconds)
+        if self._callbacks["session_expiring"]:
+            event = Event(new_event_id(), "session_expiring", session.ref)
+            call = self._callbacks.notify("session_expiring", session, seconds, event=event)
+            self._ledger.deliver(session.ref, partial(self._run, session, event, call))
+
+    def fire(self, session: Session, event: Event) -> None:
+        """Run the callback of a scheduled event."""
+        self._ledger.deliver(session.ref, partial(self._fire, session, event))
+
+    async def _fire(self, session: Session, event: Event) -> None:
+        if session.ended is None:
+            await self._run(session, event, self._callbacks.notify_scheduled(event, session))
+        await self._store.settle(event.id)
+
+    async def _run(self, session: Session, event: Event, call: Awaitable[None]) -> None:
+        """Run callbacks as one unit of work, and commit what they changed."""
+        with UnitOfWork() as unit:
+            await call
+            try:
+                await unit.commit()
+            except SessionEnded:
+                _log.info("session ended while its %s callback ran", event.kind, extra=facts(session.record))
+            except WshttpError as error:
+                await self._callbacks.report(event, error)
+
+    def conclude(self, session: Session, event: Event) -> asyncio.Future[None]:
+        """Carry out an end that the store has decided: the only way in which one is delivered.
+
+        The returned future is done when the session's sockets are told.
+        """
+        reason = event.reason or Reason.ADMIN
+        self._statistics.ended[reason] += 1
+        _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closings.deliver(session.ref, partial(self._close, session, event, reason, closed))
+        return closed
+
+    async def _close(self, session: Session, event: Event, reason: Reason, closed: asyncio.Future[None]) -> None:
+        if session.starting is not None:
+            await asyncio.shield(session.starting)
+        if self._callbacks["session_ending"]:
+            with UnitOfWork():
+                await self._callbacks.notify("session_ending", session, reason, event=event, timeout=LAST_WORD)
+        disconnected = self.notifier.ended(session.record, reason)
+        closed.set_result(None)
+        self._ledger.deliver(session.ref, partial(self._end, session, event, reason, disconnected))
+
+    async def _end(self, session: Session, event: Event, reason: Reason, disconnected: Awaitable[None]) -> None:
+        await disconnected
+        with UnitOfWork():
+            await self._callbacks.notify("session_end", session, reason, event=event)
+        await self._store.settle(event.id)
+
+    async def settled(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is owed any more, at most `timeout` seconds; tell whether that is so."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while self.undelivered:
+            for ledger in (self._closings, self._ledger):
+                if not await ledger.settled(None if until is None else max(0.0, until - time.monotonic())):
+                    return False
+        return True
+
+    @property
+    def undelivered(self) -> int:
+        """How many sessions have callbacks that have not run."""
+        return len(self._closings) + len(self._ledger)
+
+    async def stop(self) -> None:
+        """Give up what is left."""
+        await self._closings.stop()
+        await self._ledger.stop()
+
+
+def facts(record: Record) -> dict[str, Any]:
+    """Return what the log says of a session; never its id."""
+    return {"ref": record.ref, "identity": record.identity, "user": record.user, "remote_ip": record.remote_ip}

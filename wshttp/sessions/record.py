@@ -1,0 +1,130 @@
+"""One session as the store keeps it, and the small facts about it that travel between store and list."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from wshttp.sessions.data import Json
+
+
+class Reason(StrEnum):
+    """Why a session ended."""
+
+    LOGOUT = "logout"
+    IDLE = "idle"
+    ABSOLUTE = "absolute"
+    REPLACED = "replaced"
+    """Another session was put in its place on purpose."""
+    LIMIT = "limit"
+    ADMIN = "admin"
+    CREDENTIALS = "credentials"
+    """The user's password was changed, or the user removed."""
+    SHUTDOWN = "shutdown"
+
+
+RENEWED: Final = "renewed"
+"""Not the end of a session, but of a token: what a tombstone says of one that was changed at log-in."""
+
+
+@dataclass(slots=True)
+class Record:
+    """A session's state. Times are seconds on the store's clock (`Store.now`).
+
+    The memory store hands out its own live object; others hand out a copy. Only a store writes to it.
+    """
+
+    ref: str
+    key: bytes
+    """The SHA-256 of the id."""
+    identity: str
+    """Which rule recognises the client: `ip`, `credentials`, `cookie`, `header`, `url` or `app`."""
+    remote_ip: str
+    bucket: str
+    created_at: float
+    last_access_at: float
+    idle_timeout: float
+    """Seconds; 0 is none."""
+    absolute_timeout: float
+    """Seconds since `restarted_at`; 0 is none."""
+    restarted_at: float
+    """When both time-outs last began: creation or log-in."""
+    user: str | None = None
+    roles: tuple[str, ...] = ()
+    version: str = ""
+    """Of the credential that `user` logged in with."""
+    user_agent: str | None = None
+    start: dict[str, Json] | None = None
+    """The start parameters: what a successor may be started with."""
+    data: dict[str, Json] = field(default_factory=dict)
+    size: int = 0
+    """Bytes of `data` as JSON."""
+    warned: bool = False
+    """The warning for the current deadline has been given."""
+    reason: Reason | None = None
+    """Set once, at the end."""
+
+    @property
+    def idle_deadline(self) -> float:
+        return self.last_access_at + self.idle_timeout if self.idle_timeout else math.inf
+
+    @property
+    def absolute_deadline(self) -> float:
+        return self.restarted_at + self.absolute_timeout if self.absolute_timeout else math.inf
+
+    @property
+    def deadline(self) -> float:
+        """When it ends if nothing happens; infinite if never."""
+        return min(self.idle_deadline, self.absolute_deadline)
+
+    def warning_at(self, warn_before: float) -> float:
+        """Return when to warn of the deadline.
+
+        At most half the idle time-out ahead: a touch after the warning then always leaves time for the next one.
+        """
+        if not warn_before:
+            return math.inf
+        return self.deadline - (min(warn_before, self.idle_timeout / 2) if self.idle_timeout else warn_before)
+
+    def due(self, now: float) -> Reason | None:
+        """Return why the session is over at `now`, or `None` while it is not."""
+        if now < self.deadline:
+            return None
+        return Reason.IDLE if self.idle_deadline <= self.absolute_deadline else Reason.ABSOLUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What is left of an ended session, or of a renewed token, for a while. No data."""
+
+    ref: str
+    reason: str
+    """A `Reason`, or `RENEWED`."""
+    start: dict[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One owed callback; the id stays the same when it is delivered again."""
+
+    id: str
+    kind: str
+    """`start`, `end`, `scheduled`; and, not in the ledger, the name of any other callback."""
+    ref: str = ""
+    attempt: int = 1
+    reason: Reason | None = None
+    """Of an end."""
+    name: str = ""
+    """Of a scheduled event."""
+    data: Json = None
+    """Of a scheduled event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session that ended, with the last data, and the ledger's entry for it."""
+
+    record: Record
+    event: Event

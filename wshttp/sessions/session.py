@@ -1,0 +1,286 @@
+"""A session, as an application sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from wshttp.errors import InvalidValue, SessionEnded
+from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled
+from wshttp.sessions.data import Json, checked, checked_key
+from wshttp.sessions.ids import SessionId, new_event_id
+from wshttp.sessions.record import Reason, Record
+from wshttp.sessions.unit_of_work import Pending, UnitOfWork, current_unit
+
+if TYPE_CHECKING:
+    from wshttp.sessions.session_list import SessionList
+
+
+class Session(MutableMapping[str, Json]):
+    """One client's state between requests: a mutable mapping of JSON values, and some facts about the client.
+
+    In one process all who work on a session share one `Session`: its requests, its sockets, its callbacks.
+    What a request, a message or a callback changes, nested or not, it alone sees until it is committed, which the
+    server does before the answer; changes to different keys never lose each other.
+    A value is copied when it is assigned.
+    Outside of requests, messages and callbacks, call `await session.commit()`.
+
+    Assigning what is not JSON raises `InvalidValue`; after the end, every change raises `SessionEnded`,
+    and reads give the last data.
+    """
+
+    def __init__(self, record: Record, sessions: SessionList, id: SessionId | None = None) -> None:
+        self.record = record
+        self.id = id
+        """How the client is recognised, or `None` where the session was found by its ref: stores keep only a digest."""
+        self.temporary = False
+        self._sessions = sessions
+        self._own_unit: UnitOfWork | None = None
+        self.starting: asyncio.Future[None] | None = None
+        """Pending while `on_session_start` runs; nobody else works on the session until then."""
+        self._local: dict[Any, Any] | None = None
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    @property
+    def ref(self) -> str:
+        """The public name of this life, the same from birth to end; no secret."""
+        return self.record.ref
+
+    @property
+    def identity(self) -> str:
+        """Which rule recognises the client: `ip`, `credentials`, `cookie`, `header`, `url` or `app`."""
+        return self.record.identity
+
+    @property
+    def user(self) -> str | None:
+        """Who is logged in; `None` for an anonymous session."""
+        return self.record.user
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the user."""
+        return self.record.roles
+
+    @property
+    def remote_ip(self) -> str:
+        """The client's address when the session started."""
+        return self.record.remote_ip
+
+    @property
+    def created_at(self) -> float:
+        """Unix seconds."""
+        return self._sessions.to_unix(self.record.created_at)
+
+    @property
+    def last_access_at(self) -> float:
+        """Unix seconds of the last touch."""
+        return self._sessions.to_unix(self.record.last_access_at)
+
+    @property
+    def expires_at(self) -> float:
+        """Unix seconds at which it ends if nothing happens; infinite if never."""
+        return self._sessions.to_unix(self.record.deadline)
+
+    @property
+    def expires_in(self) -> float:
+        """Seconds until it ends if nothing happens; infinite if never."""
+        return max(0.0, self.record.deadline - self._sessions.now())
+
+    @property
+    def absolute_expires_in(self) -> float:
+        """Seconds until it ends whatever happens; infinite if never."""
+        return max(0.0, self.record.absolute_deadline - self._sessions.now())
+
+    @property
+    def ended(self) -> Reason | None:
+        """Why it has ended, or `None` while it lives (as far as this node knows)."""
+        return self.record.reason
+
+    @property
+    def connections(self) -> int:
+        """How many sockets it has open."""
+        return self._sessions.notifier.connections(self.ref)
+
+    @property
+    def start_parameters(self) -> dict[str, Json]:
+        """What it was started with, for a successor to be started alike; a copy."""
+        return dict(checked(self.record.start or {}))
+
+    def describe(self) -> dict[str, Json]:
+        """Return what the client is told of its session; times in whole seconds, `None` for never."""
+        return {
+            "ref": self.ref,
+            "user": self.user,
+            "roles": list(self.roles),
+            "identity": self.identity,
+            "created_at": int(self.created_at),
+            "expires_in": whole_seconds(self.expires_in),
+            "absolute_expires_in": whole_seconds(self.absolute_expires_in),
+            "connections": self.connections,
+        }
+
+    @property
+    def local(self) -> dict[Any, Any]:
+        """Any Python objects, on this node only and not shared; gone with the session."""
+        if self._local is None:
+            self._local = {}
+            self._sessions.pin(self)
+        return self._local
+
+    def __repr__(self) -> str:
+        return f"<Session {self.ref} {self.identity}{f' {self.user!r}' if self.user else ''}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def _unit(self) -> UnitOfWork:
+        """Return the unit of work in force; outside of any, one that all share."""
+        unit = current_unit() or self._own_unit
+        if unit is None:
+            unit = self._own_unit = UnitOfWork()
+        return unit
+
+    def _pending(self) -> Pending:
+        return self._unit().pending(self)
+
+    def _writable(self) -> Pending:
+        if self.record.reason is not None:
+            raise SessionEnded(self.ref, self.record.reason)
+        return self._pending()
+
+    def __getitem__(self, key: str) -> Json:
+        value = self._pending().read(key, self.record.data)
+        if value is ABSENT:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: str, value: Json) -> None:
+        pending = self._writable()
+        key, value = checked_key(key), checked(value)
+        self._sessions.check_size(self.record, key, value)
+        pending.write(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        pending = self._writable()
+        if pending.read(key, self.record.data) is ABSENT:
+            raise KeyError(key)
+        pending.write(key, ABSENT)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pending().keys(self.record.data))
+
+    def __len__(self) -> int:
+        return len(self._pending().keys(self.record.data))
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._pending().read(key, self.record.data) is not ABSENT
+
+    async def increment(self, key: str, by: float = 1) -> float:
+        """Add to a number and return the new value; atomic, and committed at once.
+
+        An absent key counts as 0. Raises `InvalidValue` where there is no number, and `SessionEnded`.
+        """
+        pending = self._writable()
+        if key in pending.changed:
+            await self._unit().commit()
+        total = await self._sessions.increment(self, checked_key(key), by)
+        pending.view.pop(key, None)
+        return total
+
+    def update(self, key: str, function: Callable[[Json], Json], default: Json = None) -> Awaitable[Json]:  # type: ignore[override]  # DESIGN gives the word to the atomic change of one key
+        """Replace a value by what `function` makes of it and return that; atomic, and committed at once.
+
+        `function` gets the value (`default` where there is none) and is called again when another writer was first,
+        so it should do nothing else. Raises `InvalidValue` and `SessionEnded`.
+        """
+        if not callable(function):
+            raise InvalidValue("session.update(key, function) changes one key atomically; assign keys to set several")
+        return self._update(checked_key(key), function, default)
+
+    async def _update(self, key: str, function: Callable[[Json], Json], default: Json) -> Json:
+        pending = self._writable()
+        if key in pending.changed:
+            await self._unit().commit()
+        while True:
+            found = self.record.data.get(key, ABSENT)
+            value = checked(function(checked(default if found is ABSENT else found)))
+            try:
+                await self._sessions.apply(self, Changes({key: value}, expected={key: found}))
+            except Conflict:
+                await self._sessions.reload(self)
+                continue
+            pending.view.pop(key, None)
+            return checked(value)
+
+    async def commit(self) -> None:
+        """Write what this request, message or callback (outside of them: anybody) has changed. Raises `SessionEnded`."""
+        await self._unit().commit()
+
+    async def apply(self, changes: Changes) -> None:
+        """Write changes as one atomic step; what `commit` and the unit of work do."""
+        await self._sessions.apply(self, changes)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def set_timeouts(self, *, idle: float | None = None, absolute: float | None = None) -> None:
+        """Change this session's own time-outs, in seconds (0: none, `None`: as it is), with the next commit."""
+        pending = self._writable()
+        for value in (idle, absolute):
+            if value is not None and not 0 <= value < float("inf"):
+                raise InvalidValue("a time-out is a finite number of seconds, 0 for none")
+        pending.idle_timeout = pending.idle_timeout if idle is None else idle
+        pending.absolute_timeout = pending.absolute_timeout if absolute is None else absolute
+
+    def schedule(self, delay: float, name: str, data: Json = None) -> str:
+        """Have the function registered with `@server.scheduled(name)` called after `delay` seconds, with session and data.
+
+        Committed with the other changes, and dropped with the session. Returns the event's id.
+        """
+        pending = self._writable()
+        if not 0 <= delay < float("inf"):
+            raise InvalidValue("a delay is a finite number of seconds, 0 or more")
+        event_id = new_event_id()
+        pending.scheduled.append(Scheduled(event_id, float(delay), name, checked(data)))
+        return event_id
+
+    async def touch(self) -> None:
+        """Move the idle deadline. Raises `SessionEnded`."""
+        await self._sessions.touch(self)
+
+    async def release(self) -> None:
+        """Put a temporary session into the list: from now on it is one like any other. See `SessionList.temporary`."""
+        await self._sessions.release(self)
+
+    @asynccontextmanager
+    async def lock(self, timeout: float = 10.0) -> AsyncIterator[Session]:
+        """Work on the session alone: reads are fresh, and changes are committed before the next holder comes.
+
+        Waits at most `timeout` seconds, then raises `TimeoutError`. Not re-entrant. Raises `SessionEnded`.
+
+            async with session.lock(timeout=5):
+                session["total"] = session["total"] + price
+        """
+        holder = secrets.token_hex(8)
+        await self._sessions.acquire(self, holder, timeout)
+        try:
+            unit = self._unit()
+            unit.pending(self).forget_reads()
+            yield self
+            await unit.commit()
+        finally:
+            await self._sessions.release_lock(self, holder)
+
+
+def whole_seconds(seconds: float) -> int | None:
+    """Return a time to go as it is announced: rounded down, so that nobody is told of time that is not there."""
+    return None if math.isinf(seconds) else int(seconds)

@@ -1,0 +1,553 @@
+"""The session list: the only door to sessions.
+
+A life's way: `create` puts it into the store (atomic, under the limits, with its start owed), runs `on_session_start`,
+and only then is it handed out. `end` decides in the store (one winner, with the end owed), closes the sockets and runs
+`on_session_end`. Whoever ends a session - a log-out, a deadline, a limit, an administrator, a shutdown - it goes
+through `_conclude`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+from wshttp.config import SessionSettings
+from wshttp.errors import (
+    DataTooLarge,
+    Forbidden,
+    LimitReached,
+    SessionEnded,
+    SessionExists,
+    StoreUnavailable,
+    UsageError,
+)
+from wshttp.sessions.addresses import bucket
+from wshttp.sessions.callbacks import Callbacks, current_event
+from wshttp.sessions.changes import ABSENT, Changes, merge, sum_for_increment
+from wshttp.sessions.clock import Clock, SystemClock
+from wshttp.sessions.data import Json, checked, encoded_size
+from wshttp.sessions.draft import Draft
+from wshttp.sessions.ids import SessionId, new_ref
+from wshttp.sessions.lifecycle import Lifecycle, facts
+from wshttp.sessions.notifier import Notifier
+from wshttp.sessions.record import Ended, Reason, Record, Tombstone
+from wshttp.sessions.session import Session
+from wshttp.sessions.slices import Slices
+from wshttp.sessions.statistics import Statistics
+from wshttp.sessions.store import Created, Exists, Full, Limits, Store
+from wshttp.sessions.unit_of_work import current_unit
+
+SWEEP_INTERVAL: Final = 0.25
+"""Seconds between looks at what is due; with the calendar's interval an end is at most half a second late."""
+
+_SLICE: Final = 64
+"""Sessions taken from the store at a time."""
+
+T = TypeVar("T")
+
+log = logging.getLogger("wshttp.sessions")
+
+
+class SessionList:
+    """All sessions, whoever holds them.
+
+    `settings` are those of `session` in the configuration and may be exchanged while it runs;
+    `store_timeout` is in seconds and bounds the wait for a session that another caller is just starting.
+
+        sessions = SessionList(settings.session, MemoryStore())
+        await sessions.open()
+        session = await sessions.create(remote_ip="192.0.2.7")
+        ...
+        await sessions.close(timeout=10)
+    """
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        store: Store,
+        *,
+        callbacks: Callbacks | None = None,
+        clock: Clock | None = None,
+        store_timeout: float = 2.0,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.callbacks = callbacks or Callbacks(settings.callback_timeout)
+        self.statistics = Statistics()
+        self.secret = settings.secret.encode() if settings.secret else secrets.token_bytes(32)
+        """Keys the ids that are derived from who a client is."""
+        self._clock = clock or SystemClock()
+        self._store_timeout = store_timeout
+        self._known: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._pinned: dict[str, Session] = {}
+        self._slices = Slices()
+        self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices)
+        self._sweeper: asyncio.Task[None] | None = None
+
+    # --- opening and closing ----------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the store and begin to sweep."""
+        await self.store.open()
+        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+
+    async def close(self, timeout: float = 10.0) -> int:
+        """End all sessions with `shutdown` where the store does not outlive the process, and deliver what is owed.
+
+        Waits at most `timeout` seconds; returns how many sessions' callbacks were still undelivered then.
+        """
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+            self._sweeper = None
+        if not self.store.outlives_process:
+            await self.end_all(reason=Reason.SHUTDOWN)
+        settled = await self.settled(timeout)
+        undelivered = 0 if settled else self._lifecycle.undelivered
+        await self._lifecycle.stop()
+        await self.store.close()
+        return undelivered
+
+    async def settled(self, timeout: float | None = None) -> bool:
+        """Wait until all callbacks owed so far have run, at most `timeout` seconds; tell whether they have."""
+        return await self._lifecycle.settled(timeout)
+
+    @property
+    def notifier(self) -> Notifier:
+        """Who tells sockets what happens to their session; a list without sockets has one that tells nobody."""
+        return self._lifecycle.notifier
+
+    @notifier.setter
+    def notifier(self, notifier: Notifier) -> None:
+        self._lifecycle.notifier = notifier
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Return the store's time: what the times in a `Record` are on."""
+        return self.store.now()
+
+    def to_unix(self, at: float) -> float:
+        """Turn a time on the store's clock into Unix seconds."""
+        return self._clock.time() + (at - self.store.now())
+
+    # --- finding ----------------------------------------------------------------------------------
+
+    def ip_id(self, remote_ip: str) -> SessionId:
+        """Return the id of an address' anonymous session."""
+        return SessionId.ip(self._bucket(remote_ip))
+
+    def credentials_id(self, user: str, version: str, remote_ip: str) -> SessionId:
+        """Return the id of the session of a verified user at an address."""
+        return SessionId.credentials(self.secret, user, version, self._bucket(remote_ip))
+
+    async def get(
+        self,
+        id: SessionId | str,
+        *,
+        remote_ip: str | None = None,
+        touch: bool = True,
+    ) -> Session | None:
+        """Find a live session by its id; a `str` is one that the application chose.
+
+        With `remote_ip`, only if it was started from the same address (IPv6: prefix).
+        Raises `StoreUnavailable`, also when another caller is still starting it.
+        """
+        found = await self.find(id, touch=touch)
+        if not isinstance(found, Session):
+            return None
+        if remote_ip is not None and found.record.bucket != self._bucket(remote_ip):
+            return None
+        return found
+
+    async def find(self, id: SessionId | str, *, touch: bool = True) -> Session | Tombstone | None:
+        """Find a session, or what is left of it."""
+        session_id = _as_id(id)
+        found = await self.store.load(session_id.key, touch=touch)
+        if found is None or isinstance(found, Tombstone):
+            return found
+        return await self._started(self._adopt(found, session_id))
+
+    async def get_by_ref(self, ref: str, *, touch: bool = False) -> Session | None:
+        """Find a live session by its public name."""
+        record = await self.store.load_ref(ref, touch=touch)
+        return None if record is None else await self._started(self._adopt(record))
+
+    async def get_or_create(self, id: SessionId | str, *, remote_ip: str, **options: Any) -> Session:
+        """Find a session or create it; of several callers one creates it and all get it. Options as for `create`."""
+        while True:
+            found = await self.find(id)
+            if isinstance(found, Session):
+                return found
+            try:
+                return await self.create(id, remote_ip=remote_ip, **options)
+            except SessionExists:
+                continue
+
+    async def count(self, *, user: str | None = None, remote_ip: str | None = None) -> int:
+        """Count live sessions, in all or of a user or an address (IPv6: prefix)."""
+        return await self.store.count(user, None if remote_ip is None else self._bucket(remote_ip))
+
+    async def scan(self, *, user: str | None = None, remote_ip: str | None = None) -> AsyncIterator[Session]:
+        """Go through live sessions, in no particular order; each that lives throughout comes once."""
+        async for record in self._records(user, remote_ip):
+            yield self._adopt(record)
+
+    async def _records(self, user: str | None, remote_ip: str | None) -> AsyncIterator[Record]:
+        where, cursor = None if remote_ip is None else self._bucket(remote_ip), ""
+        while True:
+            records, cursor = await self.store.scan(cursor, user=user, bucket=where, maximum=_SLICE)
+            for record in records:
+                yield record
+            if not cursor:
+                return
+            await self._slices.pause()
+
+    def _bucket(self, remote_ip: str) -> str:
+        return bucket(remote_ip, self.settings.ipv6_prefix)
+
+    def _adopt(self, record: Record, session_id: SessionId | None = None) -> Session:
+        """Return this process' one `Session` for a record."""
+        session = self._known.get(record.ref)
+        if session is None:
+            session = self._known[record.ref] = Session(record, self, session_id)
+        session.record = record
+        session.id = session_id or session.id
+        return session
+
+    async def _started(self, session: Session) -> Session:
+        """Wait for `on_session_start`, unless this is called from within the session's own callback."""
+        event = current_event()
+        if session.starting is None or (event is not None and event.ref == session.ref):
+            return session
+        try:
+            async with asyncio.timeout(self._store_timeout or None):
+                await asyncio.shield(session.starting)
+        except TimeoutError:
+            raise StoreUnavailable("the session is still starting") from None
+        return session
+
+    def pin(self, session: Session) -> None:
+        """Keep the `Session` itself, since it holds objects that no store has, until it ends."""
+        if session.record.reason is None and not session.temporary:
+            self._pinned[session.ref] = session
+
+    # --- beginning --------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        id: SessionId | str | None = None,
+        *,
+        remote_ip: str,
+        user: str | None = None,
+        replace: bool = False,
+        identity: str | None = None,
+        **options: Any,
+    ) -> Session:
+        """Create a session and run `on_session_start`.
+
+        Without `id` it gets a token (`session.id.value`). With `replace`, a live session under this id ends first.
+        `identity` says how the client will be recognised (default: as the kind of id says).
+        Options are the other fields of `Draft`: roles, version, user_agent, idle_timeout, absolute_timeout (seconds),
+        start, data.
+
+        Raises `SessionExists`, `LimitReached`, `Forbidden` (refused by `on_session_creating`), `InvalidValue`,
+        `DataTooLarge`, `StoreUnavailable`.
+        """
+        session_id = SessionId.new_token() if id is None else _as_id(id)
+        draft = self._draft(session_id, remote_ip, user, identity, options)
+        decision = await self.callbacks.decide("session_creating", draft)
+        if isinstance(decision, Session):
+            return decision
+        if decision is False:
+            raise Forbidden("the application refused to start a session")
+        created = await self._create_in_store(self._record(session_id, draft), replace)
+        session = self._adopt(created.record, session_id)
+        await self._begin(session, created)
+        return session
+
+    async def temporary(
+        self,
+        id: SessionId | str | None = None,
+        *,
+        remote_ip: str,
+        user: str | None = None,
+        identity: str | None = None,
+        **options: Any,
+    ) -> Session:
+        """Make a session of this process only: in no list, with no event, under no limit.
+
+        `await session.release()` is its `create`; unreleased, it vanishes. Options as for `create`.
+        """
+        session_id = SessionId.new_token() if id is None else _as_id(id)
+        draft = self._draft(session_id, remote_ip, user, identity, options)
+        session = Session(self._record(session_id, draft), self, session_id)
+        session.temporary = True
+        return session
+
+    async def release(self, session: Session) -> None:
+        """Put a temporary session into the list; see `Session.release`. Raises as `create` does."""
+        if not session.temporary:
+            return
+        await session.commit()
+        created = await self._create_in_store(session.record, replace=False)
+        session.temporary = False
+        session.record = created.record
+        self._known[session.ref] = session
+        await self._begin(session, created)
+
+    def _draft(
+        self, session_id: SessionId, remote_ip: str, user: str | None, identity: str | None, options: dict[str, Any]
+    ) -> Draft:
+        if session_id.kind == "ip" and user is not None:
+            raise UsageError("an address is no secret: the session of an address carries no user")
+        timeouts = {"idle_timeout": self.settings.idle_timeout, "absolute_timeout": self.settings.absolute_timeout}
+        given = {name: value for name, value in options.items() if value is not None}
+        kind = "app" if session_id.kind == "token" else session_id.kind
+        return Draft(remote_ip, identity or kind, user, **(timeouts | given))
+
+    def _record(self, session_id: SessionId, draft: Draft) -> Record:
+        now = self.store.now()
+        record = Record(
+            ref=new_ref(),
+            key=session_id.key,
+            identity=draft.identity,
+            remote_ip=draft.remote_ip,
+            bucket=self._bucket(draft.remote_ip),
+            created_at=now,
+            last_access_at=now,
+            restarted_at=now,
+            idle_timeout=float(draft.idle_timeout),
+            absolute_timeout=float(draft.absolute_timeout),
+            user=draft.user,
+            roles=tuple(draft.roles),
+            version=draft.version,
+            user_agent=draft.user_agent,
+            start=checked(draft.start) or None,
+        )
+        merge(record, Changes(checked(draft.data)), self.settings.max_data)
+        return record
+
+    async def _create_in_store(self, record: Record, replace: bool) -> Created:
+        async def attempt(limits: Limits) -> Created | Exists | Full:
+            return await self.store.create(record, limits, replace=replace)
+
+        created: Created | Exists = await self._under_limits(attempt)
+        if isinstance(created, Exists):
+            raise SessionExists(created.record.ref)
+        return created
+
+    async def _under_limits(self, attempt: Callable[[Limits], Awaitable[T | Full]]) -> T:
+        """Try under the limits; where one says no, `on_limit_reached` is asked before anybody has to go for it."""
+        limits = self._limits()
+        while self.callbacks["limit_reached"]:
+            outcome = await attempt(replace(limits, make_room=False))
+            if not isinstance(outcome, Full):
+                return outcome
+            if await self.callbacks.decide("limit_reached", outcome) is not True:
+                break
+            limits = limits.without(outcome.setting)
+        outcome = await attempt(limits)
+        if isinstance(outcome, Full):
+            self.statistics.refused[outcome.setting] += 1
+            raise LimitReached(outcome.setting, outcome.maximum, in_all=outcome.setting == "session.max_sessions")
+        return outcome
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            settings.max_sessions,
+            settings.max_sessions_per_user,
+            settings.max_sessions_per_ip,
+            make_room=settings.on_limit == "oldest",
+        )
+
+    async def _begin(self, session: Session, created: Created) -> None:
+        """Conclude who had to go for a new session, then begin it."""
+        for ended in created.ended:
+            self._conclude(ended)
+        await self._lifecycle.begin(session, created.event)
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    async def touch(self, session: Session) -> None:
+        """Move a session's idle deadline. Raises `SessionEnded`."""
+        if session.temporary:
+            session.record.last_access_at = self.now()
+            return
+        await self._reload(session, touch=True)
+
+    async def reload(self, session: Session) -> None:
+        """Read a session's record again. Raises `SessionEnded`."""
+        if not session.temporary:
+            await self._reload(session, touch=False)
+
+    async def _reload(self, session: Session, *, touch: bool) -> None:
+        record = await self.store.load_ref(session.ref, touch=touch)
+        if record is None:
+            raise SessionEnded(session.ref, session.record.reason)
+        session.record = record
+
+    async def renew(
+        self, session: Session, *, user: str | None = None, roles: tuple[str, ...] = (), version: str = ""
+    ) -> None:
+        """Log a user in: new token (`session.id`), same ref; both time-outs restart; sockets close with 4000, to come back.
+
+        Without `user` only the token changes. The old token is refused from now on.
+        An id that the application chose, or that is derived from who the client is, stays.
+        Raises `SessionEnded` and `LimitReached`.
+        """
+        if session.identity == "ip" and user is not None:
+            raise UsageError("an address is no secret: the session of an address carries no user")
+        holds_token = session.id.kind == "token" if session.id else session.identity in ("cookie", "header", "url")
+        new_id = SessionId.new_token() if holds_token else session.id
+        key = session.record.key if new_id is None else new_id.key
+        try:
+            renewed = await self._under_limits(
+                lambda limits: self.store.renew(session.ref, key, limits, user=user, roles=roles, version=version)
+            )
+        except SessionEnded:
+            raise SessionEnded(session.ref, session.record.reason) from None
+        session.record, session.id = renewed.record, new_id
+        for ended in renewed.ended:
+            self._conclude(ended)
+        log.info("session renewed", extra=facts(session.record))
+        self.notifier.renewed(session.record)
+
+    async def apply(self, session: Session, changes: Changes) -> None:
+        """Write changes, as one atomic step. Raises `SessionEnded`, `Conflict`, `DataTooLarge`."""
+        if session.temporary:
+            merge(session.record, changes, self.settings.max_data)
+            return
+        try:
+            session.record = await self.store.apply(session.ref, changes, self.settings.max_data)
+        except SessionEnded:
+            raise SessionEnded(session.ref, session.record.reason) from None
+        if changes.idle_timeout is not None or changes.absolute_timeout is not None:
+            self.notifier.changed(session.record)
+
+    async def increment(self, session: Session, key: str, by: float) -> float:
+        """Add to a number, atomically. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`."""
+        if session.temporary:
+            total = sum_for_increment(session.record.data.get(key, ABSENT), by)
+            merge(session.record, Changes({key: total}), self.settings.max_data)
+            return total
+        try:
+            total = await self.store.increment(session.ref, key, by, self.settings.max_data)
+        except SessionEnded:
+            raise SessionEnded(session.ref, session.record.reason) from None
+        session.record.data[key] = total
+        return total
+
+    def check_size(self, record: Record, key: str, value: Json) -> None:
+        """Raise `DataTooLarge` if this value makes a session too large; what others write meanwhile is checked at the commit."""
+        maximum = self.settings.max_data
+        if not maximum:
+            return
+        before = encoded_size(key, record.data[key]) if key in record.data else 0
+        size = record.size - before + encoded_size(key, value)
+        if size > maximum:
+            raise DataTooLarge(size, maximum)
+
+    async def acquire(self, session: Session, holder: str, timeout: float) -> None:
+        """Take a session's lock and read it again. Raises `TimeoutError` and `SessionEnded`."""
+        if session.temporary:
+            return
+        try:
+            if not await self.store.acquire(session.ref, holder, timeout):
+                raise TimeoutError(f"session {session.ref} stayed locked for {timeout:g} s")
+        except SessionEnded:
+            raise SessionEnded(session.ref, session.record.reason) from None
+        await self.reload(session)
+
+    async def release_lock(self, session: Session, holder: str) -> None:
+        """Give a session's lock back."""
+        await self.store.release(session.ref, holder)
+
+    # --- ending -----------------------------------------------------------------------------------
+
+    async def end(self, session: Session | str, reason: Reason | str = Reason.LOGOUT) -> bool:
+        """End a session (or the one with this ref); tell whether it was this call that did.
+
+        Returns when its sockets are told; `on_session_end` follows (`settled` waits for it).
+        """
+        ref = session if isinstance(session, str) else session.ref
+        if isinstance(session, Session) and session.temporary:
+            session.record.reason = Reason(reason)
+            return True
+        unit = current_unit()
+        if unit is not None:
+            unit.ended.add(ref)
+        ended = await self.store.end(ref, Reason(reason))
+        if ended is None:
+            return False
+        closed = self._conclude(ended)
+        event = current_event()
+        if event is None or event.ref != ref:  # a session's own callback would wait for itself
+            await asyncio.shield(closed)
+        return True
+
+    async def end_all(
+        self,
+        only_expired: bool = False,
+        user: str | None = None,
+        remote_ip: str | None = None,
+        before: float | None = None,
+        *,
+        reason: Reason | str = Reason.ADMIN,
+        keep: str | None = None,
+    ) -> int:
+        """End sessions and return how many: only those past their deadline, of a user, of an address, created before a time.
+
+        `before` is in Unix seconds; `keep` is the ref of one to spare. All conditions given must hold.
+        """
+        if only_expired:
+            return await self.sweep()
+        count = 0
+        async for record in self._records(user, remote_ip):
+            if record.ref == keep or (before is not None and self.to_unix(record.created_at) >= before):
+                continue
+            ended = await self.store.end(record.ref, Reason(reason))
+            if ended is not None:
+                self._conclude(ended)
+                count += 1
+        return count
+
+    async def sweep(self) -> int:
+        """Do what time has brought: ends, warnings, scheduled events. Returns the number of ends; costs only what is due."""
+        count = 0
+        while due := await self.store.take_due(_SLICE):
+            for record in due.expiring:
+                self._lifecycle.warn(self._adopt(record))
+            for record, event in due.scheduled:
+                self._lifecycle.fire(self._adopt(record), event)
+            for ended in due.ended:
+                if self.statistics.on_lateness:
+                    self.statistics.on_lateness(max(0.0, self.now() - ended.record.deadline))
+                self._conclude(ended)
+            count += len(due.ended)
+            await self._slices.pause()
+        return count
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("a sweep failed; the next one follows")
+
+    def _conclude(self, ended: Ended) -> asyncio.Future[None]:
+        """Carry out an end that the store has decided. The future is done when the session's sockets are told."""
+        session = self._adopt(ended.record)
+        self._pinned.pop(session.ref, None)
+        return self._lifecycle.conclude(session, ended.event)
+
+
+def _as_id(given: SessionId | str) -> SessionId:
+    return given if isinstance(given, SessionId) else SessionId.app(given)

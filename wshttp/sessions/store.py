@@ -1,0 +1,162 @@
+"""The store port: atomic steps on sessions, not bytes.
+
+What two parallel callers get
+    Every method is one atomic step; no caller ever sees half of another's.
+    - `create`: of N callers with one key, one gets `Created` and the others `Exists`; N callers under a limit of M leave M.
+    - `apply`: both callers' keys are there afterwards; for one key the last one wins, unless it named what it expected.
+    - `increment`: N callers adding 1 leave N.
+    - `end`: one caller gets `Ended`, all others `None`. Whatever is written to that ref later raises `SessionEnded`.
+    - `take_due`, `settle`: what one caller takes, no other gets.
+    - `acquire`: callers wait in order; one holds the lock.
+
+What a ref is for
+    A write, a touch and an end say which life they mean: a late one never hits a successor under the same id.
+
+Ends and starts are owed
+    `create`, `end` and `take_due` append a ledger entry in the same step. It is owed until `settle`.
+    A session past its deadline is over for every method at once, even before `take_due` reports its end.
+
+Absence is `None`; a `Tombstone` says why, for a while. An outage raises `StoreUnavailable`, and nothing was changed then.
+Times are seconds on the store's own clock, `now()`; the only clock across nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from wshttp.sessions.changes import Changes
+from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many sessions there may be; 0 is no limit."""
+
+    max_sessions: int = 0
+    max_sessions_per_user: int = 0
+    max_sessions_per_ip: int = 0
+    make_room: bool = True
+    """At a limit end the longest idle anonymous session (for a limit per user: that user's), never a logged-in one
+    to let an anonymous one in; where there is none, or if false, refuse."""
+
+    def without(self, setting: str) -> Limits:
+        """Return the same limits but for one, by the name of its setting."""
+        values = {name: getattr(self, name) for name in self.__slots__} | {setting.removeprefix("session."): 0}
+        return Limits(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new life, the entry for its start, and who had to go for it."""
+
+    record: Record
+    event: Event
+    ended: list[Ended] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """There is a live session under this key."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """A limit is reached: the setting's name and its value."""
+
+    setting: str
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The session under its new key and user, and who had to go for it."""
+
+    record: Record
+    ended: list[Ended] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Due:
+    """What time has brought."""
+
+    expiring: list[Record] = field(default_factory=list)
+    """Sessions to warn; each once per deadline."""
+    ended: list[Ended] = field(default_factory=list)
+    scheduled: list[tuple[Record, Event]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.expiring) + len(self.ended) + len(self.scheduled)
+
+
+Creation: TypeAlias = Created | Exists | Full
+
+
+class Store(Protocol):
+    """Where the session list keeps its sessions. See the top of this file for what is promised."""
+
+    outlives_process: bool
+    """Sessions are there after a restart: a shutdown then ends none."""
+
+    def now(self) -> float:
+        """Return the store's time now, as well as this node knows it."""
+
+    async def open(self) -> None:
+        """Connect, and make what is missing."""
+
+    async def close(self) -> None:
+        """Let go of everything; the store may be opened again."""
+
+    async def create(self, record: Record, limits: Limits, *, replace: bool = False) -> Creation:
+        """Begin a life. With `replace`, a live session under this key ends first, with reason `replaced`."""
+
+    async def load(self, key: bytes, *, touch: bool) -> Record | Tombstone | None:
+        """Find by id, and touch in the same step."""
+
+    async def load_ref(self, ref: str, *, touch: bool) -> Record | None:
+        """Find by ref, and touch in the same step; `None` once it has ended."""
+
+    async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
+        """Merge changes, all or none. Raises `SessionEnded`, `Conflict`, `DataTooLarge`."""
+
+    async def increment(self, ref: str, key: str, by: float, max_data: int) -> float:
+        """Add to a number (absent: 0) and return the new value. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`."""
+
+    async def renew(
+        self, ref: str, key: bytes, limits: Limits, *, user: str | None, roles: tuple[str, ...], version: str
+    ) -> Renewed | Full:
+        """Move a life to a new key and begin both time-outs again; the old key is refused while its tombstone lasts.
+
+        A session keeps its user where `user` is `None`. Raises `SessionEnded`.
+        """
+
+    async def end(self, ref: str, reason: Reason) -> Ended | None:
+        """End a life; `None` where somebody was first."""
+
+    async def take_due(self, maximum: int) -> Due:
+        """Take at most `maximum` of what time has brought; what it returns is owed by this node."""
+
+    async def settle(self, event_id: str) -> None:
+        """Strike an entry from the ledger: its callbacks have run."""
+
+    async def owed(self) -> int:
+        """Count the ledger's entries that are not settled."""
+
+    async def count(self, user: str | None = None, bucket: str | None = None) -> int:
+        """Count live sessions, in all or of one user or address bucket."""
+
+    async def scan(
+        self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
+    ) -> tuple[list[Record], str]:
+        """Return some live sessions and where to go on; the empty cursor begins and ends.
+
+        A session that lives throughout a whole scan is returned once; others may or may not be.
+        """
+
+    async def acquire(self, ref: str, holder: str, timeout: float) -> bool:
+        """Take the lock of a session, waiting at most `timeout` seconds; not re-entrant. Raises `SessionEnded`."""
+
+    async def release(self, ref: str, holder: str) -> None:
+        """Give the lock to who waits longest; no error if `holder` does not hold it."""
