@@ -102,13 +102,14 @@ class Callbacks:
         for function in self._by_name[name]:
             await self.call(function, event or Event(new_event_id(), name), *arguments, timeout=timeout)
 
-    async def decide(self, name: str, *arguments: Any) -> Any:
+    async def decide(self, name: str, *arguments: Any, on_failure: Any = None) -> Any:
         """Call functions of a name until one returns something other than `None`, and return that.
 
-        A function that fails gives no answer, and the next is asked.
+        A function that fails counts as having returned `on_failure`: `False` where it guards something, so that
+        nobody gets in by its fault.
         """
         for function in self._by_name[name]:
-            answer = await self.call(function, Event(new_event_id(), name), *arguments)
+            answer = await self.call(function, Event(new_event_id(), name), *arguments, on_failure=on_failure)
             if answer is not None:
                 return answer
         return None
@@ -121,8 +122,15 @@ class Callbacks:
             return
         await self.call(function, event, session, event.data)
 
-    async def call(self, function: Callback, event: Event, *arguments: Any, timeout: float | None = None) -> Any:
-        """Call one function; `None` where it fails, after `on_callback_error` has heard of it.
+    async def call(
+        self,
+        function: Callback,
+        event: Event,
+        *arguments: Any,
+        timeout: float | None = None,
+        on_failure: Any = None,
+    ) -> Any:
+        """Call one function; `on_failure` where it fails, after `on_callback_error` has heard of it.
 
         `timeout` shortens the usual one.
         """
@@ -132,9 +140,9 @@ class Callbacks:
                 return await self._once(function, event, arguments, timeout or self.timeout)
             except Exception as error:
                 again = await self.report(event, error, _name(function))
-                if not again or attempt > MAX_RETRIES:
-                    return None
-        return None
+                if not again:
+                    break
+        return on_failure
 
     async def _once(self, function: Callback, event: Event, arguments: tuple[Any, ...], timeout: float) -> Any:
         with _event_scope(event):

@@ -188,7 +188,9 @@ async def start(
         raise BadCredentials("this server starts sessions for users only; send user and password")
     if identity == "ip":
         options["user_agent"] = None  # many browsers may be behind one address
-        return await sessions.get_or_create(sessions.ip_id(presented.remote_ip), remote_ip=presented.remote_ip, **options)
+        return await sessions.get_or_create(
+            sessions.ip_id(presented.remote_ip), remote_ip=presented.remote_ip, **options
+        )
     return await sessions.create(remote_ip=presented.remote_ip, identity=identity, **options)
 
 

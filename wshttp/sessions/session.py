@@ -96,6 +96,10 @@ class Session(MutableMapping[str, Json]):
         """Seconds until it ends whatever happens; infinite if never."""
         return max(0.0, self.record.absolute_deadline - self._sessions.now())
 
+    def now(self) -> float:
+        """Return the time that the record's times are on."""
+        return self._sessions.now()
+
     @property
     def ended(self) -> Reason | None:
         """Why it has ended, or `None` while it lives (as far as this node knows)."""
@@ -256,6 +260,10 @@ class Session(MutableMapping[str, Json]):
     async def touch(self) -> None:
         """Move the idle deadline. Raises `SessionEnded`."""
         await self._sessions.touch(self)
+
+    async def refresh(self) -> None:
+        """Read what others have written since. Raises `SessionEnded`."""
+        await self._sessions.reload(self)
 
     async def release(self) -> None:
         """Put a temporary session into the list: from now on it is one like any other. See `SessionList.temporary`."""

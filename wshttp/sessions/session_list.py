@@ -261,7 +261,7 @@ class SessionList:
         """
         session_id = SessionId.new_token() if id is None else _as_id(id)
         draft = self._draft(session_id, remote_ip, user, identity, options)
-        decision = await self.callbacks.decide("session_creating", draft)
+        decision = await self.callbacks.decide("session_creating", draft, on_failure=False)
         if isinstance(decision, Session):
             return decision
         if decision is False:

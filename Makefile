@@ -1,0 +1,82 @@
+# The commands of this project. Needs Python >= 3.11 and make; everything else goes into .venv.
+
+# What an activated environment or a user's settings would change about ours. Indexes, proxies and
+# certificates (PIP_INDEX_URL, PIP_CERT ...) stay: a machine may need them to reach any package.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS PYTHONSTARTUP
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIREMENT PIP_EDITABLE
+unexport PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_REQUIRE_HASHES PIP_NO_BUILD_ISOLATION PIP_IGNORE_INSTALLED
+unexport PIP_UPGRADE PIP_QUIET PIP_VERBOSE PIP_LOG PIP_REPORT PIP_SRC
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV_PYTHON := .venv/bin/python
+PIP := $(VENV_PYTHON) -m pip install --quiet
+
+# Passed to pytest: make test ARGS="-k cookie"
+ARGS ?=
+
+.PHONY: help run test bench clean
+
+help: ## print this
+	@echo 'make TARGET, where TARGET is one of:'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/installed ## serve config/demo.yaml on http://127.0.0.1:8080/
+	@exec $(VENV_PYTHON) run.py --config config/demo.yaml
+
+test: .venv/installed-test ## lint, format, types and all tests (ARGS="..." goes to pytest)
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+bench: .venv/installed ## print the figures of this machine
+	$(VENV_PYTHON) -m benchmarks
+
+clean: ## remove what the other targets made, .venv too
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# --- the environment ----------------------------------------------------------------------------
+
+# An environment whose Python is gone (a system upgrade), or that was made for another folder (a copy
+# or a move: its editable install points there), is made anew.
+ifneq ($(shell $(VENV_PYTHON) -c '' 2>/dev/null && [ "$$(cat .venv/made)" = "$$(pwd -P)" ] && echo fits),fits)
+.PHONY: .venv/made
+endif
+
+.venv/made:
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	    found="$$python"; \
+	    "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || continue; \
+	    echo "making .venv with $$("$$python" --version) ($$(command -v "$$python"))"; \
+	    "$$python" -m venv --clear .venv && pwd -P > $@ && exit 0; \
+	    echo "$$python could not make .venv; see above"; exit 1; \
+	done; \
+	if [ -n "$$found" ]; then \
+	    version=$$("$$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    echo "$$found is there, but not the part that makes environments (venv with ensurepip)."; \
+	    echo "On Debian and Ubuntu: sudo apt-get install python$$version-venv"; \
+	else \
+	    echo 'wshttp needs Python 3.11 or newer, and found none of python3.13, python3.12, python3.11, python3.'; \
+	    echo 'On Debian 12, Ubuntu 24.04 and newer: sudo apt-get install python3 python3-venv'; \
+	    echo 'Elsewhere: https://www.python.org/downloads/, or name one: make PYTHON=/path/to/python3.12 ...'; \
+	fi; \
+	exit 1
+
+.venv/installed: .venv/made pyproject.toml
+	@echo 'installing wshttp into .venv'
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	@echo 'installing what the tests need into .venv'
+	@$(PIP) --editable '.[test]'
+	@touch $@

@@ -1,0 +1,297 @@
+"""One WebSocket of one session.
+
+Messages are handled one at a time, in the order in which they came, by a task that lives only while there are some:
+the transport goes on reading meanwhile, so a busy handler still answers pings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from wshttp.errors import ConnectionClosed, SessionEnded, answer_for
+from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, SLOW, Close
+from wshttp.realtime.format import PLAIN, Format, Message
+from wshttp.realtime.rate import TokenBucket
+from wshttp.realtime.transport import Transport
+from wshttp.sessions.data import Json
+from wshttp.sessions.session import Session
+from wshttp.sessions.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from wshttp.realtime.hub import Hub
+
+INBOX: Final = 64
+"""Messages that wait for a busy handler before the transport stops reading."""
+
+MessageHandler: TypeAlias = Callable[["Connection", Message], Awaitable[None] | None]
+
+_log = logging.getLogger("wshttp.connections")
+
+
+class Connection:
+    """An open WebSocket, as an application sees it.
+
+    `session` is its session (with a durable store: as it was at the last message), `None` where sessions are off.
+    `remote_ip`, `path` and `subprotocol` are those of its handshake; `opened_at` is in Unix seconds.
+    `local` holds what the application wants to remember of it.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        session: Session | None,
+        *,
+        remote_ip: str,
+        path: str = "",
+        user_agent: str | None = None,
+        subprotocol: str | None = None,
+        format: Format = PLAIN,
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.session = session
+        self.remote_ip = remote_ip
+        self.path = path
+        self.user_agent = user_agent
+        self.subprotocol = subprotocol
+        self.format = format
+        self.opened_at = time.time()
+        self.topics: set[str] = set()
+        self.local: dict[str, Any] = {}
+        self.closed: Close | None = None
+        """Code and reason, from the moment at which either side closes."""
+        self.disconnected: asyncio.Future[None] | None = None
+        """Done when `on_disconnect` has run."""
+        self.announced_open = False
+        """Whether `on_connect` let it in: only then is there an `on_disconnect`."""
+        self._ping_sent_at: float | None = None
+        self._hub = hub
+        self._transport: Transport | None = None
+        self._handler: MessageHandler | None = None
+        self._inbox: deque[Message] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._rate = TokenBucket(hub.settings.max_messages_per_second, time.monotonic())
+        self._last_write: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} {self.session!r}>"
+
+    @property
+    def user(self) -> str | None:
+        """Who is logged in."""
+        return None if self.session is None else self.session.user
+
+    @property
+    def paused(self) -> bool:
+        """Whether handlers are so far behind that nothing more is read from the peer."""
+        return self._room is not None
+
+    # --- sending ------------------------------------------------------------------------------------
+
+    async def send(self, message: Json | bytes) -> None:
+        """Send a message: text, bytes, or a JSON value.
+
+        Waits while more than `websocket.send_buffer_limit` bytes are unsent, so a fast sender takes the receiver's pace;
+        a receiver that takes nothing for `server.write_timeout` is closed with 1013.
+        Raises `ConnectionClosed`.
+        """
+        data = self.format.message(message)
+        while self.closed is None and not self._has_room(data) and self._last_write is not None:
+            await self._wait_for_room(self._last_write)
+        if self.closed is not None or self._transport is None:
+            raise ConnectionClosed(*(self.closed or (None, None)))
+        self._write(self._transport, data)
+
+    def post(self, data: Message) -> bool:
+        """Send what is already formed, without waiting; tell whether it went out.
+
+        A slow receiver is treated as `websocket.on_slow` says: closed with 1013, or the message is dropped.
+        """
+        if self.closed is not None or self._transport is None:
+            return False
+        if not self._has_room(data):
+            self._hub.statistics.slow += 1
+            if self._hub.settings.on_slow == "close":
+                self.close(*SLOW)
+            return False
+        self._write(self._transport, data)
+        return True
+
+    def _has_room(self, data: Message) -> bool:
+        limit = self._hub.settings.send_buffer_limit
+        unsent = self._transport.unsent if self._transport is not None else 0
+        return not limit or unsent == 0 or unsent + len(data) <= limit
+
+    async def _wait_for_room(self, write: asyncio.Future[None]) -> None:
+        try:
+            await asyncio.wait_for(asyncio.shield(write), self._hub.write_timeout or None)
+        except TimeoutError:
+            self.close(*SLOW)
+        except Exception:
+            _log.debug("connection %s closed while a message was on its way", self.id)
+
+    def _write(self, transport: Transport, data: Message) -> None:
+        try:
+            write = transport.write(data)
+        except ConnectionClosed:
+            return  # the transport reports the close itself
+        write.add_done_callback(_retrieve)
+        self._last_write = write
+        self._hub.statistics.count_sent(data)
+
+    # --- receiving ----------------------------------------------------------------------------------
+
+    def opened(self, transport: Transport, handler: MessageHandler) -> None:
+        """Begin: the handshake is through. A connection that was closed meanwhile closes now."""
+        self._transport = transport
+        self._handler = handler
+        if self.closed is not None:
+            transport.close(*self.closed)
+
+    def received(self, message: Message) -> asyncio.Future[None] | None:
+        """Take a message from the transport; while the returned future is not done, it should read no more."""
+        if self.closed is not None:
+            return None
+        self._hub.statistics.count_received(message)
+        if not self._rate.take(time.monotonic()):
+            self.close(*RATE)
+            return None
+        self._inbox.append(message)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        if len(self._inbox) < INBOX:
+            return None
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+        return self._room
+
+    async def _work(self) -> None:
+        try:
+            while self._inbox:
+                await self._handle(self._inbox.popleft())
+                if self._room is not None and len(self._inbox) < INBOX // 2:
+                    self._make_room()
+        finally:
+            self._worker = None
+            self._make_room()
+
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    async def _handle(self, message: Message) -> None:
+        """Handle one message: load and touch its session, call the handler, commit."""
+        handler = self._handler
+        if handler is None or (self.session is not None and not await self._load(self.session)):
+            return
+        with UnitOfWork() as unit:
+            try:
+                result = handler(self, message)
+                if result is not None:
+                    await result
+                await unit.commit()
+            except SessionEnded:
+                pass  # its sockets are being closed, this one included
+            except ConnectionClosed:
+                pass  # the client left while it was being answered
+            except Exception as error:
+                self._failed(error)
+
+    async def _load(self, session: Session) -> bool:
+        """Bring the session up to date, and touch it if messages count as activity; tell whether it lives."""
+        try:
+            if "message" in self._hub.touch:
+                await session.touch()
+            else:
+                await session.refresh()
+        except SessionEnded:
+            return False
+        except Exception as error:
+            self._failed(error)
+            return False
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        answer = answer_for(error)
+        if answer is None:
+            _log.error("a handler of %s failed", self.path or "a connection", exc_info=error)
+            self.close(*INTERNAL_ERROR)
+        else:
+            _log.warning("connection %s: %s", self.id, error)
+            self.close(answer.close_code, answer.close_reason)
+
+    # --- heartbeat ----------------------------------------------------------------------------------
+
+    def check_pulse(self, now: float, interval: float, timeout: float, verdict: Close) -> None:
+        """Ping a peer that was silent for `interval` seconds; close one that stays silent for `timeout` more.
+
+        While a handler is busy the transport may have stopped reading: that proves nothing against the peer.
+        """
+        if self._transport is None or not interval:
+            return
+        if self._ping_sent_at is not None and self._transport.heard_at >= self._ping_sent_at:
+            self._ping_sent_at = None
+        if self.paused:
+            self._ping_sent_at = None if self._ping_sent_at is None else now
+        elif self._ping_sent_at is None:
+            if now - self._transport.heard_at >= interval:
+                self._ping_sent_at = now
+                self._transport.ping()
+        elif timeout and now - self._ping_sent_at >= timeout:
+            self.vanished(verdict)
+
+    def vanished(self, verdict: Close) -> None:
+        """Close a connection whose peer is gone: nobody will answer a close frame."""
+        transport = self._transport
+        self.close(*verdict)
+        if transport is not None:
+            transport.abort()
+
+    # --- closing ------------------------------------------------------------------------------------
+
+    def close(self, code: int = BYE.code, reason: str = BYE.reason) -> None:
+        """Close: from now on nothing is sent or handled any more. Closing twice is no error."""
+        if self.closed is not None:
+            return
+        self.closed = Close(code, reason)
+        self._inbox.clear()
+        self._hub.forget(self)
+        if self._transport is not None:
+            self._transport.close(code, reason)
+        self.disconnected = asyncio.ensure_future(self._hub.report_disconnect(self))
+
+    def lost(self, code: int | None, reason: str | None) -> None:
+        """Take note that the peer closed, or vanished (1006); what it sent before is still handled."""
+        if self.closed is not None:
+            return
+        self.closed = Close(code or 1006, reason or "")
+        self._hub.forget(self)
+        self.disconnected = asyncio.ensure_future(self._disconnect_in_order())
+
+    async def _disconnect_in_order(self) -> None:
+        if self._worker is not None:
+            await asyncio.wait({self._worker})
+        await self._hub.report_disconnect(self)
+
+    # --- topics -------------------------------------------------------------------------------------
+
+    def subscribe(self, topic: str) -> None:
+        """Join a topic; joining twice is no error."""
+        self._hub.subscribe(self, topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Leave a topic; no error where it was never joined."""
+        self._hub.unsubscribe(self, topic)
+
+
+def _retrieve(write: asyncio.Future[None]) -> None:
+    """Take note of a failed write: the transport's close is reported on its own."""
+    if not write.cancelled():
+        write.exception()

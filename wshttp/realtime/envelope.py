@@ -1,0 +1,154 @@
+"""The built-in socket: subprotocol `wshttp.v1`, its session's life and its topics.
+
+docs/reference/wire.md describes it for those who write clients. A mistake of a client gets an `error` in answer,
+and the connection lives; what no client may do is decided here, by `websocket.topics` and the application's hooks.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Awaitable, Callable
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from wshttp.errors import BadRequest, Forbidden, InvalidValue, PeerError, answer_for
+from wshttp.realtime.connection import Connection
+from wshttp.realtime.format import Message
+from wshttp.realtime.hub import Hub
+from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.data import Json, checked
+
+VERSION: Final = 1
+
+MAX_TOPIC: Final = 200
+"""Characters in the name of a topic."""
+
+MAX_TOPICS: Final = 100
+"""Topics that one connection may be in."""
+
+Envelope = dict[str, Json]
+
+
+class EnvelopeSocket:
+    """What the built-in socket does with what clients send. `can_log_in` is told to clients, so that they offer it."""
+
+    def __init__(self, hub: Hub, callbacks: Callbacks, can_log_in: Callable[[], bool]) -> None:
+        self._hub = hub
+        self._callbacks = callbacks
+        self._can_log_in = can_log_in
+        self._actions: dict[str, Callable[[Connection, Envelope], Awaitable[Envelope | None]]] = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "publish": self._publish,
+            "touch": self._touch,
+            "app": self._app,
+        }
+
+    def welcome(self, connection: Connection) -> None:
+        """Say who is here and what is offered."""
+        session = connection.session
+        self._hub.tell(
+            [connection],
+            {
+                "type": "welcome",
+                "version": VERSION,
+                "connection": connection.id,
+                "session": None if session is None else session.describe(),
+                "offers": {"login": self._can_log_in(), "topics": list(self._hub.settings.topics)},
+            },
+        )
+
+    async def handle(self, connection: Connection, message: Message) -> None:
+        """Carry out what a client asks for, and answer it where it gave an `id`."""
+        envelope: Envelope = {}
+        try:
+            envelope = _parse(message)
+            action = self._actions.get(envelope["type"])
+            if action is None:
+                raise BadRequest(f"there is no type {envelope['type'][:50]!r}; see docs/reference/wire.md")
+            answer = await action(connection, envelope)
+        except PeerError as error:
+            self._refuse(connection, envelope, error)
+            return
+        if "id" in envelope:
+            self._hub.tell([connection], {"type": "ok", "id": envelope["id"], **(answer or {})})
+
+    def _refuse(self, connection: Connection, envelope: Envelope, error: PeerError) -> None:
+        answer = answer_for(error)
+        if answer is None or answer.name == "session-ended":
+            raise error
+        reply: Envelope = {"type": "error", "code": answer.name, "detail": getattr(error, "detail", str(error))}
+        if "id" in envelope:
+            reply["id"] = envelope["id"]
+        self._hub.tell([connection], reply)
+
+    # --- actions ------------------------------------------------------------------------------------
+
+    async def _subscribe(self, connection: Connection, envelope: Envelope) -> None:
+        topic = _topic(envelope)
+        if topic not in connection.topics and len(connection.topics) >= MAX_TOPICS:
+            raise Forbidden(f"a connection joins up to {MAX_TOPICS} topics")
+        if not await self._may_join(connection, topic):
+            raise Forbidden(f"joining {topic!r} is not allowed here")
+        connection.subscribe(topic)
+        members: list[Json] = [
+            {**member.describe(), "connections": member.connections} for member in self._hub.presence.members(topic)
+        ]
+        self._hub.tell([connection], {"type": "presence", "topic": topic, "members": members})
+
+    async def _may_join(self, connection: Connection, topic: str) -> bool:
+        decision = await self._callbacks.decide("subscribe", connection, topic, on_failure=False)
+        return self._is_public(topic) if decision is None else bool(decision)
+
+    def _is_public(self, topic: str) -> bool:
+        return any(fnmatchcase(topic, pattern) for pattern in self._hub.settings.topics)
+
+    async def _unsubscribe(self, connection: Connection, envelope: Envelope) -> None:
+        connection.unsubscribe(_topic(envelope))
+
+    async def _publish(self, connection: Connection, envelope: Envelope) -> Envelope:
+        topic, data = _topic(envelope), envelope.get("data")
+        decision = await self._callbacks.decide("publish", connection, topic, data, on_failure=False)
+        if decision is False or (topic not in connection.topics and not self._is_public(topic)):
+            raise Forbidden(f"publishing on {topic!r} is not allowed here")
+        if decision is not None and decision is not True:
+            data = checked(decision)
+        return {"receivers": await self._hub.publish(topic, data, sender=connection)}
+
+    async def _touch(self, connection: Connection, envelope: Envelope) -> None:
+        if connection.session is not None:
+            await connection.session.touch()
+            self._hub.changed(connection.session.record)
+
+    async def _app(self, connection: Connection, envelope: Envelope) -> None:
+        if not self._callbacks["message"]:
+            raise BadRequest("nothing here takes messages of type 'app'")
+        await self._callbacks.notify("message", connection, envelope.get("data"))
+
+
+def _parse(message: Message) -> Envelope:
+    """Read an envelope: a JSON object with a `type`, nested no deeper than a session's data."""
+    try:
+        envelope: Any = json.loads(message, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise BadRequest("a message is a JSON object with a `type`; this is not JSON") from None
+    if not isinstance(envelope, dict) or not isinstance(envelope.get("type"), str):
+        raise BadRequest("a message is a JSON object with a `type`")
+    try:
+        return dict(checked(envelope))
+    except InvalidValue as error:
+        raise BadRequest(str(error)) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity, which Python reads and JSON does not have
+
+
+def _topic(envelope: Envelope) -> str:
+    topic = envelope.get("topic")
+    if not isinstance(topic, str) or not 0 < len(topic) <= MAX_TOPIC:
+        raise BadRequest(f"`topic` is a text of 1 to {MAX_TOPIC} characters")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in topic):
+        raise BadRequest("`topic` contains a control character")
+    return topic

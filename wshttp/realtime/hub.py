@@ -1,0 +1,371 @@
+"""This process's connections: by session, user and topic; the only place that knows them all.
+
+It is the session list's notifier: what happens to a session, the hub tells its sockets.
+Every connection is registered before its handshake is answered, so an end that comes in between finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from wshttp.config import WebSocketSettings
+from wshttp.errors import LimitReached, SessionEnded, WshttpError
+from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
+from wshttp.realtime.connection import Connection
+from wshttp.realtime.format import ENVELOPE, Format, Message, to_json
+from wshttp.realtime.presence import Member, Presence
+from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.data import Json
+from wshttp.sessions.record import Reason, Record
+from wshttp.sessions.session import Session
+from wshttp.sessions.slices import Slices
+from wshttp.sessions.unit_of_work import UnitOfWork
+
+BEAT: Final = 1.0
+"""Seconds between looks at who has to be pinged, has not answered, or has left a topic for good."""
+
+Filter: TypeAlias = Callable[[Connection], bool] | Collection[Connection]
+
+_log = logging.getLogger("wshttp.connections")
+
+
+@dataclass(slots=True)
+class HubStatistics:
+    """Totals since the start of the process."""
+
+    opened: int = 0
+    received: int = 0
+    received_bytes: int = 0
+    sent: int = 0
+    sent_bytes: int = 0
+    slow: int = 0
+    """Messages that met a full buffer."""
+
+    def count_sent(self, message: Message) -> None:
+        self.sent += 1
+        self.sent_bytes += len(message)
+
+    def count_received(self, message: Message) -> None:
+        self.received += 1
+        self.received_bytes += len(message)
+
+
+class Hub:
+    """Connections, and what is sent to several of them.
+
+    `touch` is the policy of `session.touch`; times are in seconds; `max_per_session` 0 is no limit.
+    Settings may be exchanged while it runs.
+    """
+
+    def __init__(
+        self,
+        settings: WebSocketSettings,
+        callbacks: Callbacks,
+        *,
+        touch: Collection[str] = ("http", "message"),
+        presence_grace: float = 10.0,
+        max_per_session: int = 100,
+        max_connections: int = 0,
+        write_timeout: float = 60.0,
+    ) -> None:
+        self.settings = settings
+        self.touch = touch
+        self.max_per_session = max_per_session
+        self.max_connections = max_connections
+        self.write_timeout = write_timeout
+        self.presence = Presence(presence_grace)
+        self.statistics = HubStatistics()
+        self._callbacks = callbacks
+        self._connections: dict[str, Connection] = {}
+        self._by_session: dict[str, dict[Connection, None]] = {}
+        self._by_topic: dict[str, dict[Connection, None]] = {}
+        self._slices = Slices()
+        self._heart: asyncio.Task[None] | None = None
+        self._disconnecting: set[asyncio.Task[None]] = set()
+
+    # --- connections --------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._connections.values()))
+
+    def get(self, connection_id: str) -> Connection | None:
+        """Find an open connection."""
+        return self._connections.get(connection_id)
+
+    def of_session(self, ref: str) -> list[Connection]:
+        """Return a session's open connections, oldest first."""
+        return list(self._by_session.get(ref, ()))
+
+    def register(self, connection: Connection) -> None:
+        """Take in a connection whose handshake is about to be answered.
+
+        Raises `SessionEnded` and `LimitReached` (`session.max_connections_per_session`).
+        """
+        session = connection.session
+        if session is not None:
+            if session.ended is not None:
+                raise SessionEnded(session.ref, session.ended)
+            held = self._by_session.setdefault(session.ref, {})
+            if self.max_per_session and len(held) >= self.max_per_session:
+                raise LimitReached("session.max_connections_per_session", self.max_per_session, in_all=False)
+            held[connection] = None
+        self._connections[connection.id] = connection
+        self.statistics.opened += 1
+        if session is not None:
+            self.changed(session.record)
+
+    def forget(self, connection: Connection) -> None:
+        """Take out a connection that closes; no error where it is not in."""
+        if self._connections.pop(connection.id, None) is None:
+            return
+        for topic in list(connection.topics):
+            self.unsubscribe(connection, topic)
+        session = connection.session
+        if session is None:
+            return
+        held = self._by_session.get(session.ref, {})
+        held.pop(connection, None)
+        if not held:
+            self._by_session.pop(session.ref, None)
+        elif session.ended is None:
+            self.changed(session.record)
+
+    def kick(self, connection_id: str) -> bool:
+        """Close a connection for good, as an administrator does; tell whether it was there."""
+        connection = self._connections.get(connection_id)
+        if connection is not None:
+            connection.close(*KICKED)
+        return connection is not None
+
+    async def report_disconnect(self, connection: Connection) -> None:
+        """Run `on_disconnect`, once per connection, and commit what it changed."""
+        if connection.announced_open and self._callbacks["disconnect"]:
+            code, reason = connection.closed or (None, None)
+            with UnitOfWork() as unit:
+                await self._callbacks.notify("disconnect", connection, code, reason)
+                try:
+                    await unit.commit()
+                except SessionEnded:
+                    pass  # the usual case: it is the end of the session that closes its connections
+                except WshttpError:
+                    _log.exception("what on_disconnect changed could not be committed")
+
+    # --- sending ------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        message: Json | bytes,
+        *,
+        connection: str | None = None,
+        session: Session | str | None = None,
+        user: str | None = None,
+        topic: str | None = None,
+        include: Filter | None = None,
+        exclude: Filter | None = None,
+    ) -> int:
+        """Send a message to a connection, a session, a user, a topic or, with none of them, to all; return to how many.
+
+        Several conditions must all hold. `include` and `exclude` are functions of a connection, or collections of them.
+        Never waits for a receiver: `websocket.on_slow` says what happens to a slow one.
+        """
+        receivers = self._chosen(connection, session, user, topic)
+        return await self._post(receivers, lambda form: form.message(message), include, exclude)
+
+    async def publish(
+        self,
+        topic: str,
+        data: Json | bytes,
+        *,
+        sender: Connection | None = None,
+        include: Filter | None = None,
+        exclude: Filter | None = None,
+    ) -> int:
+        """Publish on a topic and return to how many it went; `wshttp.v1` clients get it with topic and sender."""
+        origin = None if sender is None else {"ref": _member_ref(sender), "user": sender.user}
+        receivers = self._chosen(None, None, None, topic)
+        return await self._post(receivers, lambda form: form.published(topic, data, origin), include, exclude)
+
+    def _chosen(
+        self, connection: str | None, session: Session | str | None, user: str | None, topic: str | None
+    ) -> list[Connection]:
+        """Return the connections for which all that is given holds, starting from the smallest set known."""
+        ref = session.ref if isinstance(session, Session) else session
+        if connection is not None:
+            found = self._connections.get(connection)
+            base: Iterable[Connection] = () if found is None else (found,)
+        elif ref is not None:
+            base = self._by_session.get(ref, ())
+        elif topic is not None:
+            base = self._by_topic.get(topic, ())
+        else:
+            base = self._connections.values()
+        return [
+            each
+            for each in base
+            if (ref is None or (each.session is not None and each.session.ref == ref))
+            and (topic is None or topic in each.topics)
+            and (user is None or each.user == user)
+        ]
+
+    async def _post(
+        self,
+        receivers: Iterable[Connection],
+        form: Callable[[Format], Message],
+        include: Filter | None = None,
+        exclude: Filter | None = None,
+    ) -> int:
+        """Form a message once per format and give it to each receiver."""
+        formed: dict[Format, Message] = {}
+        count = 0
+        for connection in receivers:
+            if (include is not None and not _passes(include, connection)) or (
+                exclude is not None and _passes(exclude, connection)
+            ):
+                continue
+            if connection.format not in formed:
+                formed[connection.format] = form(connection.format)
+            count += connection.post(formed[connection.format])
+            await self._slices.pause()
+        return count
+
+    def tell(self, connections: Iterable[Connection], envelope: dict[str, Json]) -> None:
+        """Send an envelope of `wshttp.v1` to those who speak it."""
+        text = to_json(envelope)
+        for connection in list(connections):
+            if connection.format is ENVELOPE:
+                connection.post(text)
+
+    # --- topics and presence ------------------------------------------------------------------------
+
+    def subscribe(self, connection: Connection, topic: str) -> None:
+        """Put a connection into a topic."""
+        if topic in connection.topics or connection.closed is not None:
+            return
+        connection.topics.add(topic)
+        self._by_topic.setdefault(topic, {})[connection] = None
+        member = self.presence.join(topic, _member_ref(connection), connection.user)
+        if member is not None:
+            self._announce("joined", topic, member, but=connection)
+
+    def unsubscribe(self, connection: Connection, topic: str) -> None:
+        """Take a connection out of a topic."""
+        if topic not in connection.topics:
+            return
+        connection.topics.discard(topic)
+        held = self._by_topic.get(topic, {})
+        held.pop(connection, None)
+        if not held:
+            self._by_topic.pop(topic, None)
+        member = self.presence.leave(topic, _member_ref(connection), time.monotonic())
+        if member is not None:
+            self._announce("left", topic, member)
+
+    def topics(self) -> dict[str, int]:
+        """Return how many connections each topic has."""
+        return {topic: len(held) for topic, held in self._by_topic.items()}
+
+    def _announce(self, what: str, topic: str, member: Member, but: Connection | None = None) -> None:
+        receivers = [each for each in self._by_topic.get(topic, ()) if each is not but]
+        self.tell(receivers, {"type": what, "topic": topic, "member": member.describe()})
+
+    # --- the session list's notifier ----------------------------------------------------------------
+
+    def connections(self, ref: str) -> int:
+        return len(self._by_session.get(ref, ()))
+
+    def changed(self, record: Record) -> None:
+        held = self._by_session.get(record.ref)
+        if held:
+            session = next(iter(held)).session
+            if session is not None:
+                self.tell(held, {"type": "session", "session": session.describe()})
+
+    def expiring(self, record: Record, seconds: float) -> None:
+        self.tell(self._by_session.get(record.ref, ()), {"type": "expiring", "seconds": int(seconds)})
+
+    def renewed(self, record: Record) -> None:
+        for connection in self.of_session(record.ref):
+            connection.close(*RENEWED)
+
+    def ended(self, record: Record, reason: Reason) -> Awaitable[None]:
+        connections = self.of_session(record.ref)
+        self.tell(connections, {"type": "ended", "reason": str(reason)})
+        for connection in connections:
+            connection.close(*session_ended(reason))
+        for topic, member in self.presence.remove(record.ref):
+            self._announce("left", topic, member)
+        return _all_done([each.disconnected for each in connections if each.disconnected is not None])
+
+    # --- heartbeat ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to ping."""
+        self._heart = asyncio.create_task(self._beat_for_ever())
+
+    async def stop(self) -> None:
+        """Cease to ping, and abort what is still open."""
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+            self._heart = None
+        for connection in list(self._connections.values()):
+            connection.close(*GOING_AWAY)
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            try:
+                await self.beat(time.monotonic())
+            except Exception:
+                _log.exception("a heartbeat failed; the next one follows")
+
+    async def beat(self, now: float) -> None:
+        """Ping who was silent, close who did not answer, let go who left; `now` is in monotonic seconds."""
+        for topic, member in self.presence.due(now):
+            self._announce("left", topic, member)
+        for connection in list(self._connections.values()):
+            connection.check_pulse(now, self.settings.ping_interval, self.settings.ping_timeout, PING_TIMEOUT)
+            if "open" in self.touch and connection.session is not None:
+                await self._keep_alive(connection.session)
+            await self._slices.pause()
+
+    async def _keep_alive(self, session: Session) -> None:
+        """Touch a session because it has an open socket, once in a third of its idle time-out."""
+        idle = session.record.idle_timeout
+        if idle and session.record.idle_deadline - session.now() < idle * 2 / 3:
+            try:
+                await session.touch()
+            except WshttpError as error:
+                _log.debug("session %s was not kept alive: %s", session.ref, error)
+
+    async def drain(self, seconds: float) -> None:
+        """Ask all to come back elsewhere (1001), spread evenly over `seconds` so that they do not all come at once."""
+        waiting = list(self._connections.values())
+        began = time.monotonic()
+        for number, connection in enumerate(waiting):
+            wait = began + seconds * number / len(waiting) - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            connection.close(*GOING_AWAY)
+
+
+def _member_ref(connection: Connection) -> str:
+    """Who a connection counts as in a topic: its session, or itself where sessions are off."""
+    return connection.id if connection.session is None else connection.session.ref
+
+
+def _passes(chosen: Filter, connection: Connection) -> bool:
+    return chosen(connection) if callable(chosen) else connection in chosen
+
+
+async def _all_done(futures: list[asyncio.Future[None]]) -> None:
+    if futures:
+        await asyncio.wait(futures)

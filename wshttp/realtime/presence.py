@@ -1,0 +1,92 @@
+"""Who is in a topic: sessions, not sockets.
+
+A member joins with its first connection and leaves some time after its last: a page that reloads has not left.
+No I/O and no clock: the time is an argument, and what has to be announced is returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from wshttp.sessions.data import Json
+
+NEVER: Final = float("inf")
+
+
+@dataclass(slots=True)
+class Member:
+    """One session in one topic."""
+
+    ref: str
+    user: str | None
+    connections: int = 0
+    leaves_at: float = NEVER
+
+    def describe(self) -> dict[str, Json]:
+        return {"ref": self.ref, "user": self.user}
+
+
+@dataclass(slots=True)
+class Presence:
+    """Members by topic. `grace` is in seconds."""
+
+    grace: float
+    _topics: dict[str, dict[str, Member]] = field(default_factory=dict)
+    _by_ref: dict[str, set[str]] = field(default_factory=dict)
+    _leaving: set[tuple[str, str]] = field(default_factory=set)
+
+    def join(self, topic: str, ref: str, user: str | None) -> Member | None:
+        """Count one more connection of a session; return the member if it is to be announced."""
+        members = self._topics.setdefault(topic, {})
+        member = members.get(ref)
+        is_new = member is None
+        if member is None:
+            member = members[ref] = Member(ref, user)
+            self._by_ref.setdefault(ref, set()).add(topic)
+        announce = is_new or member.user != user
+        member.user = user
+        member.connections += 1
+        member.leaves_at = NEVER
+        self._leaving.discard((topic, ref))
+        return member if announce else None
+
+    def leave(self, topic: str, ref: str, now: float) -> Member | None:
+        """Count one connection less; return the member if it left for good (there is no grace)."""
+        member = self._topics.get(topic, {}).get(ref)
+        if member is None or member.connections == 0:
+            return None
+        member.connections -= 1
+        if member.connections:
+            return None
+        if not self.grace:
+            return self._remove(topic, ref)
+        member.leaves_at = now + self.grace
+        self._leaving.add((topic, ref))
+        return None
+
+    def remove(self, ref: str) -> list[tuple[str, Member]]:
+        """Take a session out of every topic: it ended, and will not be back."""
+        topics = sorted(self._by_ref.get(ref, ()))
+        return [(topic, member) for topic in topics if (member := self._remove(topic, ref)) is not None]
+
+    def due(self, now: float) -> list[tuple[str, Member]]:
+        """Take out those whose grace is over, to be announced."""
+        over = [(topic, ref) for topic, ref in self._leaving if self._topics[topic][ref].leaves_at <= now]
+        return [(topic, member) for topic, ref in over if (member := self._remove(topic, ref)) is not None]
+
+    def members(self, topic: str) -> list[Member]:
+        """Return who is in a topic, in order of arrival."""
+        return list(self._topics.get(topic, {}).values())
+
+    def _remove(self, topic: str, ref: str) -> Member | None:
+        self._leaving.discard((topic, ref))
+        members = self._topics.get(topic, {})
+        member = members.pop(ref, None)
+        if not members:
+            self._topics.pop(topic, None)
+        topics = self._by_ref.get(ref, set())
+        topics.discard(topic)
+        if not topics:
+            self._by_ref.pop(ref, None)
+        return member
