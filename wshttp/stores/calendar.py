@@ -15,36 +15,63 @@ T = TypeVar("T")
 INTERVAL: Final = 0.25
 """Seconds. An item comes up at the end of its interval: never early, and late by this at most."""
 
+_SPARE: Final = 64
+"""Intervals that have emptied and may stay in the heap, besides one for each that is in use."""
+
 
 class Calendar(Generic[T]):
-    """Items by the time at which they are due."""
+    """Items by the time at which they are due; those of one interval come in the order in which they were entered."""
 
     def __init__(self) -> None:
-        self._heap: list[int] = []
-        self._intervals: dict[int, set[T]] = {}
+        self._heap: list[int] = []  # each page in use at least once, and some that have emptied
+        self._pages: dict[int, dict[T, None]] = {}  # none is empty
+        self._turned: int | None = None  # the page that is being taken, and therefore stored last item first
 
     def add(self, item: T, due: float) -> int | None:
         """Enter an item; the returned page number takes it out again. `None`: never due, not entered."""
         if math.isinf(due):
             return None
         page = math.ceil(due / INTERVAL)
-        items = self._intervals.get(page)
+        items = self._pages.get(page)
         if items is None:
-            items = self._intervals[page] = set()
-            heapq.heappush(self._heap, page)
-        items.add(item)
+            items = self._pages[page] = {}
+            self._push(page)
+        items[item] = None
         return page
 
     def remove(self, item: T, page: int | None) -> None:
         """Take an item out; no error if it is not on that page."""
-        if page is not None:
-            self._intervals.get(page, set()).discard(item)
+        items = None if page is None else self._pages.get(page)
+        if items is not None and page is not None:
+            items.pop(item, None)
+            if not items:
+                self._drop(page)
 
     def take(self, now: float) -> T | None:
         """Take out one item that is due at `now`, or return `None`."""
-        while self._heap and self._heap[0] * INTERVAL <= now:
-            items = self._intervals[self._heap[0]]
-            if items:
-                return items.pop()
-            del self._intervals[heapq.heappop(self._heap)]
+        while self._heap and (page := self._heap[0]) * INTERVAL <= now:
+            items = self._pages.get(page)
+            if items is None:
+                heapq.heappop(self._heap)
+                continue
+            if page != self._turned:
+                # Only the last item of a dictionary can be taken in O(1) when many have left at the front.
+                self._turned, items = page, dict.fromkeys(reversed(items))
+                self._pages[page] = items
+            item, _ = items.popitem()
+            if not items:
+                self._drop(page)
+            return item
         return None
+
+    def _push(self, page: int) -> None:
+        # Items that leave early leave their page in the heap; when those outnumber the rest it is made anew.
+        if len(self._heap) > 2 * len(self._pages) + _SPARE:
+            self._heap = sorted(self._pages)  # a sorted list is a heap
+        else:
+            heapq.heappush(self._heap, page)
+
+    def _drop(self, page: int) -> None:
+        del self._pages[page]
+        if page == self._turned:
+            self._turned = None

@@ -24,6 +24,9 @@ from wshttp.stores.index import Index
 MAX_TOMBSTONES: Final = 100_000
 """The oldest go first. Without a bound, whoever can make sessions end could fill the memory."""
 
+_CLEARED_PER_GRAVE: Final = 2
+"""Old tombstones that a new one clears away: one would do to keep up, and no caller pays for many."""
+
 _SLOTS: Final = 4096
 """Dictionaries that share the refs, by their first three digits: none is ever so large that its growth is felt,
 and a scan can say where it is."""
@@ -86,6 +89,15 @@ class _IdleOrder:
             self.add(life)
 
 
+@dataclass(slots=True, eq=False)
+class _Grave:
+    """A tombstone, and until when it stands."""
+
+    key: bytes
+    tombstone: Tombstone
+    until: float
+
+
 @dataclass(slots=True)
 class _Lock:
     """Who holds a session's lock, and who waits, in order."""
@@ -116,8 +128,8 @@ class MemoryStore:
         self._calls = Calendar[_Call]()
         self._overdue: deque[Ended] = deque()
         self._owed: set[str] = set()
-        self._tombstones: dict[bytes, Tombstone] = {}
-        self._graves: deque[tuple[float, bytes, Tombstone]] = deque()
+        self._graves: dict[bytes, _Grave] = {}
+        self._oldest_graves: deque[_Grave] = deque()
         self._locks: dict[str, _Lock] = {}
 
     def now(self) -> float:
@@ -140,7 +152,7 @@ class MemoryStore:
             return victims
         ended = [self._end(life, Reason.REPLACED if life is present else Reason.LIMIT) for life in victims]
         life = _Life(**{f.name: getattr(record, f.name) for f in _RECORD_FIELDS})
-        self._tombstones.pop(life.key, None)
+        self._graves.pop(life.key, None)
         self._slot(life.ref)[life.ref] = life
         self._by_key[life.key] = life
         self._by_bucket.add(life.bucket, life)
@@ -164,24 +176,33 @@ class MemoryStore:
     ) -> Iterator[tuple[str, int, int, Iterator[_Life] | list[_Life]]]:
         """Yield each limit that applies: its setting, its value, how many count, and who could go, longest idle first."""
         if user is not None and limits.max_sessions_per_user:
-            theirs = sorted(self._by_user.get(user), key=_last_access)
+            theirs = sorted(self._living(self._by_user.get(user)), key=_last_access)
             count = len(theirs) - sum(life.user == user for life in going)
             yield "session.max_sessions_per_user", limits.max_sessions_per_user, count, theirs
         if limits.max_sessions_per_ip:
-            there = self._by_bucket.get(bucket)
+            there = self._living(self._by_bucket.get(bucket))
             count = len(there) - sum(life.bucket == bucket for life in going)
             anonymous = sorted((life for life in there if life.user is None), key=_last_access)
             yield "session.max_sessions_per_ip", limits.max_sessions_per_ip, count, anonymous
+        while len(self._by_key) - len(going) >= limits.max_sessions > 0 and self._oldest_is_overdue():
+            pass  # it made room by itself
         count = len(self._by_key) - len(going)
         yield "session.max_sessions", limits.max_sessions, count, iter(self._anonymous)
+
+    def _living(self, lives: Collection[_Life]) -> list[_Life]:
+        return [life for life in list(lives) if self._alive(life)]
+
+    def _oldest_is_overdue(self) -> bool:
+        oldest = self._anonymous.oldest
+        return oldest is not None and self._alive(oldest) is None
 
     # --- a life goes on -------------------------------------------------------------------------
 
     async def load(self, key: bytes, *, touch: bool) -> Record | Tombstone | None:
         life = self._alive(self._by_key.get(key))
         if life is None:
-            self._clear_graves()
-            return self._tombstones.get(key)
+            grave = self._graves.get(key)
+            return grave.tombstone if grave and self.now() < grave.until else None
         if touch:
             self._touch(life)
         return life
@@ -198,6 +219,7 @@ class MemoryStore:
         for scheduled in changes.scheduled:
             self._schedule(life, scheduled)
         if changes.idle_timeout is not None or changes.absolute_timeout is not None:
+            life.warned = False
             self._enter(life)
         return life
 
@@ -294,21 +316,26 @@ class MemoryStore:
         return life
 
     def _bury(self, key: bytes, tombstone: Tombstone) -> None:
-        self._tombstones[key] = tombstone
-        self._graves.append((self.now() + self.tombstone, key, tombstone))
-        self._clear_graves()
+        grave = self._graves[key] = _Grave(key, tombstone, self.now() + self.tombstone)
+        self._oldest_graves.append(grave)
+        self._clear_graves(_CLEARED_PER_GRAVE)
 
-    def _clear_graves(self) -> None:
-        while self._graves and (self._graves[0][0] <= self.now() or len(self._graves) > MAX_TOMBSTONES):
-            _, key, tombstone = self._graves.popleft()
-            if self._tombstones.get(key) is tombstone:
-                del self._tombstones[key]
+    def _clear_graves(self, maximum: int) -> None:
+        """Forget tombstones that are past their time or one too many, `maximum` of them."""
+        graves = self._oldest_graves
+        for _ in range(maximum):
+            if not graves or (self.now() < graves[0].until and len(graves) <= MAX_TOMBSTONES):
+                return
+            grave = graves.popleft()
+            if self._graves.get(grave.key) is grave:
+                del self._graves[grave.key]
 
     # --- what time brings -----------------------------------------------------------------------
 
     async def take_due(self, maximum: int) -> Due:
         due, now = Due(), self.now()
-        while len(due) < maximum:
+        self._clear_graves(maximum)
+        for _ in range(maximum):
             if self._overdue:
                 due.ended.append(self._overdue.popleft())
             elif (life := self._calendar.take(now)) is not None:
@@ -316,7 +343,8 @@ class MemoryStore:
             elif (call := self._calls.take(now)) is not None:
                 self._call(call, due)
             else:
-                break
+                return due
+        due.more = True  # a life that a touch has moved costs time too, and is in no list of what is due
         return due
 
     def _come_up(self, life: _Life, now: float, due: Due) -> None:
@@ -369,7 +397,8 @@ class MemoryStore:
     async def count(self, user: str | None = None, bucket: str | None = None) -> int:
         if user is None and bucket is None:
             return len(self._by_key)
-        return sum(1 for _ in self._matching(user, bucket))
+        now = self.now()
+        return sum(life.due(now) is None for life in self._matching(user, bucket))
 
     async def scan(
         self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
@@ -415,6 +444,8 @@ class MemoryStore:
             # The turn may have come in the same instant in which the waiter gave up: then it goes to the next.
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 await self.release(ref, holder)
+            elif (holder, turn) in lock.waiting:
+                lock.waiting.remove((holder, turn))
             if isinstance(error, TimeoutError):
                 return False
             raise
