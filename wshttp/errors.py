@@ -18,7 +18,8 @@
     │   ├── LimitReached        a limit on sessions or connections
     │   └── ClientDisconnected  the client went away in the middle of its request
     └── BackendError            the back end's: a store that does not answer
-        └── StoreUnavailable
+        ├── StoreUnavailable
+        └── StorageFull         the disk of an upload is full
 
 Absent and expired are `None`, not errors.
 An error keeps its facts as attributes and builds its text from them; no text contains an id, a token or a password.
@@ -185,6 +186,14 @@ class StoreUnavailable(BackendError):
         super().__init__(detail)
 
 
+class StorageFull(BackendError):
+    """The disk, or a quota on it, is full; nothing of the upload was kept."""
+
+    def __init__(self) -> None:
+        self.detail = "there is no room left to keep the upload"
+        super().__init__(self.detail)
+
+
 # --- on the wire --------------------------------------------------------------------------------
 
 
@@ -208,6 +217,7 @@ _ANSWERS: dict[type[WshttpError], Answer] = {
     TooManyRequests: Answer(429, "too-many-requests", 1013, "rate"),
     LimitReached: Answer(429, "limit-reached", 1013, "capacity"),
     StoreUnavailable: Answer(503, "store-unavailable", 1013, "capacity"),
+    StorageFull: Answer(507, "store-unavailable", 1013, "capacity"),
 }
 
 _LIMIT_IN_ALL = Answer(503, "limit-reached", 1013, "capacity")

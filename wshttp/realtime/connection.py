@@ -70,6 +70,7 @@ class Connection:
         self.announced_open = False
         """Whether `on_connect` let it in: only then is there an `on_disconnect`."""
         self._ping_sent_at: float | None = None
+        self._heard_at = 0.0
         self._hub = hub
         self._transport: Transport | None = None
         self._handler: MessageHandler | None = None
@@ -246,6 +247,12 @@ class Connection:
                 self._transport.ping()
         elif timeout and now - self._ping_sent_at >= timeout:
             self.vanished(verdict)
+
+    def heard_anew(self) -> bool:
+        """Whether the peer sent anything, a pong included, since this was last asked."""
+        heard_at = self._transport.heard_at if self._transport is not None else 0.0
+        is_new, self._heard_at = heard_at > self._heard_at, heard_at
+        return is_new
 
     def vanished(self, verdict: Close) -> None:
         """Close a connection whose peer is gone: nobody will answer a close frame."""

@@ -333,14 +333,15 @@ class Hub:
             self._announce("left", topic, member)
         for connection in list(self._connections.values()):
             connection.check_pulse(now, self.settings.ping_interval, self.settings.ping_timeout, PING_TIMEOUT)
-            if "open" in self.touch and connection.session is not None:
-                await self._keep_alive(connection.session)
+            await self._touch_for(connection)
             await self._slices.pause()
 
-    async def _keep_alive(self, session: Session) -> None:
-        """Touch a session because it has an open socket, once in a third of its idle time-out."""
-        idle = session.record.idle_timeout
-        if idle and session.record.idle_deadline - session.now() < idle * 2 / 3:
+    async def _touch_for(self, connection: Connection) -> None:
+        """Touch a session because its socket is open, or was heard, where that counts as activity."""
+        session = connection.session
+        if session is None or session.ended is not None:
+            return
+        if "open" in self.touch or ("pong" in self.touch and connection.heard_anew()):
             try:
                 await session.touch()
             except WshttpError as error:

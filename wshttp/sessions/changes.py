@@ -44,10 +44,6 @@ class Changes:
     """A new idle time-out, in seconds; `None` leaves it."""
     absolute_timeout: float | None = None
 
-    def __bool__(self) -> bool:
-        timeouts = self.idle_timeout is not None or self.absolute_timeout is not None
-        return bool(self.values or self.scheduled) or timeouts
-
 
 class Conflict(Exception):
     """Another writer was first: an expected value is no longer there."""
@@ -99,5 +95,5 @@ def sum_for_increment(current: Json, by: float) -> float:
     for number in (base, by):
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise InvalidValue(f"increment works on numbers, not {type(number).__name__}")
-    total: float = checked(base + by)
+    total: float = checked(checked(base) + checked(by))
     return total

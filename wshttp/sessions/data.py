@@ -71,7 +71,14 @@ def _checked_text(value: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidValue("a session holds text that UTF-8 can carry; this has a lone surrogate") from None
-    return str(value)
+    return str.__str__(value)  # that of an enumeration's member would be its name
+
+
+def checked_seconds(value: float) -> float:
+    """Return a time-out or delay, or raise `InvalidValue` for what is no finite number from 0 up."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidValue("a time-out or delay is a finite number of seconds, 0 or more")
+    return float(value)
 
 
 def checked_key(key: object) -> str:
@@ -195,8 +202,10 @@ class TrackedList(list[Json]):
         self._on_change()
 
     def sort(self, **options: Any) -> None:
-        super().sort(**options)
-        self._on_change()
+        try:
+            super().sort(**options)
+        finally:
+            self._on_change()  # a sort that fails leaves the items in some order
 
     def reverse(self) -> None:
         super().reverse()

@@ -6,6 +6,7 @@ No HTTP here: the caller says what the client presented, and carries out what th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -132,19 +133,34 @@ async def _find_token(
 
 def _at_home(sessions: SessionList, session: Session, presented: Presented) -> bool:
     """Apply the drift policy: may this session be used from here, with this browser?"""
-    drift = sessions.settings.drift
-    record = session.record
-    moved = {
-        "strict": record.remote_ip != presented.remote_ip,
-        "prefix": record.bucket != bucket(presented.remote_ip, sessions.settings.ipv6_prefix),
-        "log": record.remote_ip != presented.remote_ip,
-        "off": False,
-    }[drift.ip]
-    other_browser = drift.user_agent != "off" and record.user_agent != shortened(presented.user_agent)
-    if moved or other_browser:
-        what = "address" if moved else "user agent"
-        log.warning("session %s is used from another %s", session.ref, what, extra={"remote_ip": presented.remote_ip})
-    return not (moved and drift.ip != "log") and not (other_browser and drift.user_agent != "log")
+    drift, record = sessions.settings.drift, session.record
+    here = bucket(presented.remote_ip, sessions.settings.ipv6_prefix)
+    browser = shortened(presented.user_agent)
+    drifts = {
+        "address": _drifts(drift.ip, record.remote_ip != presented.remote_ip, record.bucket != here),
+        "user agent": _drifts(
+            drift.user_agent, record.user_agent != browser, _unversioned(record.user_agent) != _unversioned(browser)
+        ),
+    }
+    for what, verdict in drifts.items():
+        if verdict is not None:
+            extra = {"ref": session.ref, "remote_ip": presented.remote_ip}
+            log.warning("session %s is used from another %s", session.ref, what, extra=extra)
+    return "refuse" not in drifts.values()
+
+
+def _drifts(policy: str, differs: bool, differs_in_prefix: bool) -> str | None:
+    """Say what a difference leads to under a policy: `refuse`, `log`, or nothing."""
+    if policy == "off" or not differs:
+        return None
+    if policy == "strict" or (policy == "prefix" and differs_in_prefix):
+        return "refuse"
+    return "log" if policy == "log" else None
+
+
+def _unversioned(user_agent: str | None) -> str:
+    """Return a user agent without its version numbers: what stays the same when a browser updates itself."""
+    return re.sub(r"[\d._]+", "", user_agent or "")
 
 
 async def _with_user(

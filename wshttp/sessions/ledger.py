@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from contextvars import Context
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from wshttp.sessions.callbacks import current_event
 from wshttp.sessions.slices import Slices
@@ -31,30 +31,37 @@ class Ledger:
 
     def __init__(self, slices: Slices) -> None:
         self._slices = slices
-        self._queues: dict[str, deque[Delivery]] = {}
+        self._queues: dict[str, deque[tuple[Delivery, asyncio.Future[None]]]] = {}
         self._ready: deque[str] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
 
-    def __len__(self) -> int:
-        """How many sessions have something to deliver."""
-        return len(self._queues)
+    @property
+    def refs(self) -> Set[str]:
+        """Which sessions have something to deliver."""
+        return self._queues.keys()
 
-    def deliver(self, ref: str, delivery: Delivery) -> None:
-        """Queue a delivery behind those of the same ref. It must not raise; if it does, that is logged."""
+    def deliver(self, ref: str, delivery: Delivery) -> asyncio.Future[None]:
+        """Queue a delivery behind those of the same ref. It must not raise; if it does, that is logged.
+
+        The returned future is done when it has run, or when the ledger has stopped and it never will.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(ref)
-        if queue is not None:
-            queue.append(delivery)
-            return
-        self._queues[ref] = deque([delivery])
+        if queue is None:
+            self._queues[ref] = deque([(delivery, done)])
+            self._hand_out(ref)
+        else:
+            queue.append((delivery, done))
+        return done
+
+    def _hand_out(self, ref: str) -> None:
         self._ready.append(ref)
         self._idle.clear()
         # A callback may wait for another session's start: it must not be able to take the last worker from it.
         if len(self._workers) < AT_ONCE or current_event() is not None:
-            worker = asyncio.create_task(self._work(), context=Context())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work(), context=Context()))
 
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to deliver, at most `timeout` seconds; tell whether that is so."""
@@ -70,6 +77,10 @@ class Ledger:
         for worker in list(self._workers):
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        self._workers.clear()
+        for queue in self._queues.values():
+            for _, done in queue:
+                done.set_result(None)
         self._queues.clear()
         self._ready.clear()
         self._idle.set()
@@ -79,10 +90,14 @@ class Ledger:
             ref = self._ready.popleft()
             queue = self._queues[ref]
             while queue:
-                await self._run(queue[0])
+                delivery, done = queue[0]
+                await self._run(delivery)
                 queue.popleft()
+                done.set_result(None)
                 await self._slices.pause()
             del self._queues[ref]
+        # At once, not when the loop comes round to it: what is delivered in between would count on this worker.
+        self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if not self._queues:
             self._idle.set()
 

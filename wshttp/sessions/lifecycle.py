@@ -52,26 +52,27 @@ class Lifecycle:
         if not self._callbacks["session_start"]:
             await self._store.settle(event.id)
             return
-        session.starting = asyncio.get_running_loop().create_future()
-        self._ledger.deliver(session.ref, partial(self._start, session, event, session.starting))
+        session.starting = self._ledger.deliver(session.ref, partial(self._start, session, event))
         await asyncio.shield(session.starting)
 
-    async def _start(self, session: Session, event: Event, started: asyncio.Future[None]) -> None:
+    async def _start(self, session: Session, event: Event) -> None:
         try:
             await self._run(session, event, self._callbacks.notify("session_start", session, event=event))
             await self._store.settle(event.id)
         finally:
             session.starting = None
-            started.set_result(None)
 
     def warn(self, session: Session) -> None:
         """Say that a session is about to expire."""
         seconds = session.expires_in
         self.notifier.expiring(session.record, seconds)
         if self._callbacks["session_expiring"]:
+            self._ledger.deliver(session.ref, partial(self._warn, session, seconds))
+
+    async def _warn(self, session: Session, seconds: float) -> None:
+        if session.ended is None:
             event = Event(new_event_id(), "session_expiring", session.ref)
-            call = self._callbacks.notify("session_expiring", session, seconds, event=event)
-            self._ledger.deliver(session.ref, partial(self._run, session, event, call))
+            await self._run(session, event, self._callbacks.notify("session_expiring", session, seconds, event=event))
 
     def fire(self, session: Session, event: Event) -> None:
         """Run the callback of a scheduled event."""
@@ -101,21 +102,33 @@ class Lifecycle:
         reason = event.reason or Reason.ADMIN
         self._statistics.ended[reason] += 1
         _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
-        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._closings.deliver(session.ref, partial(self._close, session, event, reason, closed))
-        return closed
+        return self._closings.deliver(session.ref, partial(self._close, session, event, reason))
 
-    async def _close(self, session: Session, event: Event, reason: Reason, closed: asyncio.Future[None]) -> None:
+    async def _close(self, session: Session, event: Event, reason: Reason) -> None:
         if session.starting is not None:
             await asyncio.shield(session.starting)
+        last_word: Awaitable[None] | None = None
         if self._callbacks["session_ending"]:
-            with UnitOfWork():
-                await self._callbacks.notify("session_ending", session, reason, event=event, timeout=LAST_WORD)
+            # Functions that are cancelled, reported and tried again may take longer in all; the sockets don't wait.
+            last_word = asyncio.create_task(self._last_word(session, event, reason))
+            await asyncio.wait({last_word}, timeout=LAST_WORD)
         disconnected = self.notifier.ended(session.record, reason)
-        closed.set_result(None)
-        self._ledger.deliver(session.ref, partial(self._end, session, event, reason, disconnected))
+        self._ledger.deliver(session.ref, partial(self._end, session, event, reason, last_word, disconnected))
 
-    async def _end(self, session: Session, event: Event, reason: Reason, disconnected: Awaitable[None]) -> None:
+    async def _last_word(self, session: Session, event: Event, reason: Reason) -> None:
+        with UnitOfWork():
+            await self._callbacks.notify("session_ending", session, reason, event=event, timeout=LAST_WORD)
+
+    async def _end(
+        self,
+        session: Session,
+        event: Event,
+        reason: Reason,
+        last_word: Awaitable[None] | None,
+        disconnected: Awaitable[None],
+    ) -> None:
+        if last_word is not None:
+            await last_word
         await disconnected
         with UnitOfWork():
             await self._callbacks.notify("session_end", session, reason, event=event)
@@ -133,7 +146,7 @@ class Lifecycle:
     @property
     def undelivered(self) -> int:
         """How many sessions have callbacks that have not run."""
-        return len(self._closings) + len(self._ledger)
+        return len(self._closings.refs | self._ledger.refs)
 
     async def stop(self) -> None:
         """Give up what is left."""

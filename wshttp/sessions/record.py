@@ -29,7 +29,7 @@ RENEWED: Final = "renewed"
 """Not the end of a session, but of a token: what a tombstone says of one that was changed at log-in."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Record:
     """A session's state. Times are seconds on the store's clock (`Store.now`).
 

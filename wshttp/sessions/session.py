@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wshttp.errors import InvalidValue, SessionEnded
 from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled
-from wshttp.sessions.data import Json, checked, checked_key
+from wshttp.sessions.data import Json, checked, checked_key, checked_seconds
 from wshttp.sessions.ids import SessionId, new_event_id
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.unit_of_work import Pending, UnitOfWork, current_unit
@@ -189,6 +189,12 @@ class Session(MutableMapping[str, Json]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._pending().read(key, self.record.data) is not ABSENT
 
+    def setdefault(self, key: str, default: Json = None) -> Json:
+        """Return a value, after setting it where there is none: what the session holds, so that changes to it count."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
     async def increment(self, key: str, by: float = 1) -> float:
         """Add to a number and return the new value; atomic, and committed at once.
 
@@ -197,9 +203,7 @@ class Session(MutableMapping[str, Json]):
         pending = self._writable()
         if key in pending.changed:
             await self._unit().commit()
-        total = await self._sessions.increment(self, checked_key(key), by)
-        pending.view.pop(key, None)
-        return total
+        return await self._sessions.increment(self, checked_key(key), by)
 
     def update(self, key: str, function: Callable[[Json], Json], default: Json = None) -> Awaitable[Json]:  # type: ignore[override]  # DESIGN gives the word to the atomic change of one key
         """Replace a value by what `function` makes of it and return that; atomic, and committed at once.
@@ -223,7 +227,6 @@ class Session(MutableMapping[str, Json]):
             except Conflict:
                 await self._sessions.reload(self)
                 continue
-            pending.view.pop(key, None)
             return checked(value)
 
     async def commit(self) -> None:
@@ -239,9 +242,8 @@ class Session(MutableMapping[str, Json]):
     def set_timeouts(self, *, idle: float | None = None, absolute: float | None = None) -> None:
         """Change this session's own time-outs, in seconds (0: none, `None`: as it is), with the next commit."""
         pending = self._writable()
-        for value in (idle, absolute):
-            if value is not None and not 0 <= value < float("inf"):
-                raise InvalidValue("a time-out is a finite number of seconds, 0 for none")
+        idle = None if idle is None else checked_seconds(idle)
+        absolute = None if absolute is None else checked_seconds(absolute)
         pending.idle_timeout = pending.idle_timeout if idle is None else idle
         pending.absolute_timeout = pending.absolute_timeout if absolute is None else absolute
 
@@ -251,11 +253,9 @@ class Session(MutableMapping[str, Json]):
         Committed with the other changes, and dropped with the session. Returns the event's id.
         """
         pending = self._writable()
-        if not 0 <= delay < float("inf"):
-            raise InvalidValue("a delay is a finite number of seconds, 0 or more")
-        event_id = new_event_id()
-        pending.scheduled.append(Scheduled(event_id, float(delay), name, checked(data)))
-        return event_id
+        scheduled = Scheduled(new_event_id(), checked_seconds(delay), name, checked(data))
+        pending.scheduled.append(scheduled)
+        return scheduled.event_id
 
     async def touch(self) -> None:
         """Move the idle deadline. Raises `SessionEnded`."""
@@ -268,23 +268,24 @@ class Session(MutableMapping[str, Json]):
     async def release(self) -> None:
         """Put a temporary session into the list: from now on it is one like any other. See `SessionList.temporary`."""
         await self._sessions.release(self)
+        if self._local is not None:
+            self._sessions.pin(self)
 
     @asynccontextmanager
     async def lock(self, timeout: float = 10.0) -> AsyncIterator[Session]:
         """Work on the session alone: reads are fresh, and changes are committed before the next holder comes.
 
         Waits at most `timeout` seconds, then raises `TimeoutError`. Not re-entrant. Raises `SessionEnded`.
+        A list or dictionary that was read before may be out of date: read it again.
 
             async with session.lock(timeout=5):
                 session["total"] = session["total"] + price
         """
         holder = secrets.token_hex(8)
-        await self._sessions.acquire(self, holder, timeout)
         try:
-            unit = self._unit()
-            unit.pending(self).forget_reads()
+            await self._sessions.acquire(self, holder, timeout)
             yield self
-            await unit.commit()
+            await self._unit().commit()
         finally:
             await self._sessions.release_lock(self, holder)
 

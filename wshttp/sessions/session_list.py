@@ -30,7 +30,7 @@ from wshttp.sessions.addresses import bucket
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.changes import ABSENT, Changes, merge, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
-from wshttp.sessions.data import Json, checked, encoded_size
+from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
 from wshttp.sessions.draft import Draft
 from wshttp.sessions.ids import SessionId, new_ref
 from wshttp.sessions.lifecycle import Lifecycle, facts
@@ -88,19 +88,23 @@ class SessionList:
         self._slices = Slices()
         self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices)
         self._sweeper: asyncio.Task[None] | None = None
+        self._closing = False
 
     # --- opening and closing ----------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open the store and begin to sweep."""
         await self.store.open()
+        self._closing = False
         self._sweeper = asyncio.create_task(self._sweep_for_ever())
 
     async def close(self, timeout: float = 10.0) -> int:
         """End all sessions with `shutdown` where the store does not outlive the process, and deliver what is owed.
 
         Waits at most `timeout` seconds; returns how many sessions' callbacks were still undelivered then.
+        None is created from now on: `create` raises `StoreUnavailable`.
         """
+        self._closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -158,25 +162,31 @@ class SessionList:
         With `remote_ip`, only if it was started from the same address (IPv6: prefix).
         Raises `StoreUnavailable`, also when another caller is still starting it.
         """
-        found = await self.find(id, touch=touch)
-        if not isinstance(found, Session):
-            return None
-        if remote_ip is not None and found.record.bucket != self._bucket(remote_ip):
-            return None
-        return found
+        found = await self.find(id, touch=touch and remote_ip is None)
+        if not isinstance(found, Session) or remote_ip is None:
+            return found if isinstance(found, Session) else None
+        if found.record.bucket != self._bucket(remote_ip):
+            return None  # and not touched: who comes from elsewhere does not keep it alive
+        return await self.get_by_ref(found.ref, touch=touch)
 
     async def find(self, id: SessionId | str, *, touch: bool = True) -> Session | Tombstone | None:
         """Find a session, or what is left of it."""
         session_id = _as_id(id)
-        found = await self.store.load(session_id.key, touch=touch)
-        if found is None or isinstance(found, Tombstone):
-            return found
-        return await self._started(self._adopt(found, session_id))
+        while True:
+            found = await self.store.load(session_id.key, touch=touch)
+            if found is None or isinstance(found, Tombstone):
+                return found
+            session = await self._started(self._adopt(found, session_id))
+            if session.ended is None:  # it may have ended while it started
+                return session
 
     async def get_by_ref(self, ref: str, *, touch: bool = False) -> Session | None:
         """Find a live session by its public name."""
         record = await self.store.load_ref(ref, touch=touch)
-        return None if record is None else await self._started(self._adopt(record))
+        if record is None:
+            return None
+        session = await self._started(self._adopt(record))
+        return session if session.ended is None else None
 
     async def get_or_create(self, id: SessionId | str, *, remote_ip: str, **options: Any) -> Session:
         """Find a session or create it; of several callers one creates it and all get it. Options as for `create`."""
@@ -295,6 +305,9 @@ class SessionList:
         if not session.temporary:
             return
         await session.commit()
+        _require_alive(session)
+        now = self.now()
+        session.record.created_at = session.record.last_access_at = session.record.restarted_at = now
         created = await self._create_in_store(session.record, replace=False)
         session.temporary = False
         session.record = created.record
@@ -304,14 +317,14 @@ class SessionList:
     def _draft(
         self, session_id: SessionId, remote_ip: str, user: str | None, identity: str | None, options: dict[str, Any]
     ) -> Draft:
-        if session_id.kind == "ip" and user is not None:
-            raise UsageError("an address is no secret: the session of an address carries no user")
         timeouts = {"idle_timeout": self.settings.idle_timeout, "absolute_timeout": self.settings.absolute_timeout}
         given = {name: value for name, value in options.items() if value is not None}
         kind = "app" if session_id.kind == "token" else session_id.kind
         return Draft(remote_ip, identity or kind, user, **(timeouts | given))
 
     def _record(self, session_id: SessionId, draft: Draft) -> Record:
+        if session_id.kind == "ip" and draft.user is not None:
+            raise UsageError("an address is no secret: the session of an address carries no user")
         now = self.store.now()
         record = Record(
             ref=new_ref(),
@@ -322,8 +335,8 @@ class SessionList:
             created_at=now,
             last_access_at=now,
             restarted_at=now,
-            idle_timeout=float(draft.idle_timeout),
-            absolute_timeout=float(draft.absolute_timeout),
+            idle_timeout=checked_seconds(draft.idle_timeout),
+            absolute_timeout=checked_seconds(draft.absolute_timeout),
             user=draft.user,
             roles=tuple(draft.roles),
             version=draft.version,
@@ -335,6 +348,8 @@ class SessionList:
 
     async def _create_in_store(self, record: Record, replace: bool) -> Created:
         async def attempt(limits: Limits) -> Created | Exists | Full:
+            if self._closing:
+                raise StoreUnavailable("the session list is closing")
             return await self.store.create(record, limits, replace=replace)
 
         created: Created | Exists = await self._under_limits(attempt)
@@ -378,6 +393,7 @@ class SessionList:
     async def touch(self, session: Session) -> None:
         """Move a session's idle deadline. Raises `SessionEnded`."""
         if session.temporary:
+            _require_alive(session)
             session.record.last_access_at = self.now()
             return
         await self._reload(session, touch=True)
@@ -422,6 +438,7 @@ class SessionList:
     async def apply(self, session: Session, changes: Changes) -> None:
         """Write changes, as one atomic step. Raises `SessionEnded`, `Conflict`, `DataTooLarge`."""
         if session.temporary:
+            _require_alive(session)
             merge(session.record, changes, self.settings.max_data)
             return
         try:
@@ -451,7 +468,7 @@ class SessionList:
             return
         before = encoded_size(key, record.data[key]) if key in record.data else 0
         size = record.size - before + encoded_size(key, value)
-        if size > maximum:
+        if size > max(maximum, record.size):  # one that a lowered limit made too large may shrink
             raise DataTooLarge(size, maximum)
 
     async def acquire(self, session: Session, holder: str, timeout: float) -> None:
@@ -474,12 +491,14 @@ class SessionList:
     async def end(self, session: Session | str, reason: Reason | str = Reason.LOGOUT) -> bool:
         """End a session (or the one with this ref); tell whether it was this call that did.
 
-        Returns when its sockets are told; `on_session_end` follows (`settled` waits for it).
+        Returns when its sockets are told (in a session's callback: at once); `on_session_end` follows (`settled` waits for
+        it).
         """
         ref = session if isinstance(session, str) else session.ref
         if isinstance(session, Session) and session.temporary:
-            session.record.reason = Reason(reason)
-            return True
+            was_first = session.ended is None
+            session.record.reason = session.ended or Reason(reason)
+            return was_first
         unit = current_unit()
         if unit is not None:
             unit.ended.add(ref)
@@ -488,7 +507,7 @@ class SessionList:
             return False
         closed = self._conclude(ended)
         event = current_event()
-        if event is None or event.ref != ref:  # a session's own callback would wait for itself
+        if event is None or not event.ref:  # the end of a session waits for its start, which may be what calls this
             await asyncio.shield(closed)
         return True
 
@@ -547,6 +566,11 @@ class SessionList:
         session = self._adopt(ended.record)
         self._pinned.pop(session.ref, None)
         return self._lifecycle.conclude(session, ended.event)
+
+
+def _require_alive(session: Session) -> None:
+    if session.ended is not None:
+        raise SessionEnded(session.ref, session.ended)
 
 
 def _as_id(given: SessionId | str) -> SessionId:

@@ -14,7 +14,8 @@ What a ref is for
 
 Ends and starts are owed
     `create`, `end` and `take_due` append a ledger entry in the same step. It is owed until `settle`.
-    A session past its deadline is over for every method at once, even before `take_due` reports its end.
+    A session past its deadline is over for every method at once, even before `take_due` reports its end; only the count
+    of all sessions, and the limit on it, may include it until then.
 
 Absence is `None`; a `Tombstone` says why, for a while. An outage raises `StoreUnavailable`, and nothing was changed then.
 Times are seconds on the store's own clock, `now()`; the only clock across nodes.
@@ -86,9 +87,14 @@ class Due:
     """Sessions to warn; each once per deadline."""
     ended: list[Ended] = field(default_factory=list)
     scheduled: list[tuple[Record, Event]] = field(default_factory=list)
+    more: bool = False
+    """There may be more right now."""
 
     def __len__(self) -> int:
         return len(self.expiring) + len(self.ended) + len(self.scheduled)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0 or self.more
 
 
 Creation: TypeAlias = Created | Exists | Full
@@ -136,7 +142,10 @@ class Store(Protocol):
         """End a life; `None` where somebody was first."""
 
     async def take_due(self, maximum: int) -> Due:
-        """Take at most `maximum` of what time has brought; what it returns is owed by this node."""
+        """Take at most `maximum` of what time has brought; what it returns is owed by this node.
+
+        Go on while the answer is true: it may be empty and have `more`, so that no call takes long.
+        """
 
     async def settle(self, event_id: str) -> None:
         """Strike an entry from the ledger: its callbacks have run."""

@@ -6,14 +6,13 @@ The unit of work in force is found through the context, so it follows a handler 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from wshttp.errors import SessionEnded
-from wshttp.sessions.changes import ABSENT, Changes, Scheduled
+from wshttp.errors import SessionEnded, StoreUnavailable
+from wshttp.sessions.changes import ABSENT, Changes, Scheduled, encoded_text
 from wshttp.sessions.data import Json, checked, is_container
 
 if TYPE_CHECKING:
@@ -31,34 +30,65 @@ def current_unit() -> UnitOfWork | None:
 class Pending:
     """One unit's view of one session: its own changes over the committed data."""
 
+    session: Session
     view: dict[str, Json] = field(default_factory=dict)
     """By key: what was written (`ABSENT`: deleted), and the containers that were read, which may be changed in place."""
     changed: set[str] = field(default_factory=set)
     """The keys of `view` that differ from what was read."""
+    sources: dict[str, Json] = field(default_factory=dict)
+    """By key: the committed container that the one in `view` is a copy of."""
     scheduled: list[Scheduled] = field(default_factory=list)
     idle_timeout: float | None = None
     absolute_timeout: float | None = None
 
     def read(self, key: str, committed: dict[str, Json]) -> Json:
         """Return the value as this unit sees it, or `ABSENT`."""
-        if key in self.view:
+        if key in self.changed:
             return self.view[key]
         value = committed.get(key, ABSENT)
-        if value is not ABSENT and is_container(value):
-            value = self.view[key] = checked(value, self._marker(key))
-        return value
+        if value is ABSENT or not is_container(value):
+            return value
+        if key not in self.view or self._is_outdated(key, value):
+            self._track(key, value)
+        self.sources[key] = value
+        return self.view[key]
+
+    def _is_outdated(self, key: str, value: Json) -> bool:
+        source = self.sources[key]
+        return source is not value and encoded_text(source) != encoded_text(value)
 
     def write(self, key: str, value: Json) -> None:
-        self.view[key] = ABSENT if value is ABSENT else checked(value, self._marker(key))
+        if value is ABSENT:
+            self.view[key] = ABSENT
+        else:
+            self._track(key, value)
         self.changed.add(key)
 
-    def _marker(self, key: str) -> Callable[[], None]:
-        return lambda: self.changed.add(key)
+    def _track(self, key: str, value: Json) -> None:
+        """Show a copy of `value` under `key`; its changes count for as long as it is what is shown there."""
+
+        def mark() -> None:
+            if self.view.get(key) is not tracked:
+                return
+            if self.session.ended is not None:
+                del self.view[key]  # reads give the last data
+                self.changed.discard(key)
+                raise SessionEnded(self.session.ref, self.session.ended)
+            self.changed.add(key)
+
+        tracked = self.view[key] = checked(value, mark)
 
     def keys(self, committed: dict[str, Json]) -> list[str]:
         """Return the keys as this unit sees them: committed ones first, then its own."""
         own = [key for key in self.changed if key not in committed and self.view[key] is not ABSENT]
-        return [key for key in committed if self.view.get(key) is not ABSENT] + sorted(own)
+        gone = {key for key in self.changed if self.view[key] is ABSENT}
+        return [key for key in committed if key not in gone] + sorted(own)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is anything to commit."""
+        timeouts = self.idle_timeout is not None or self.absolute_timeout is not None
+        return bool(self.changed or self.scheduled) or timeouts
 
     def changes(self) -> Changes:
         """Return what is to be written, as plain values that later changes do not reach."""
@@ -70,16 +100,25 @@ class Pending:
             absolute_timeout=self.absolute_timeout,
         )
 
-    def settle(self) -> None:
+    def settle(self, changes: Changes) -> None:
         """Forget what is committed; containers stay, so that a reference held to one still reports its changes."""
+        self.sources |= changes.values
         self.changed = set()
         self.view = {key: value for key, value in self.view.items() if is_container(value) and value is not ABSENT}
+        self.sources = {key: self.sources[key] for key in self.view}
         self.scheduled = []
         self.idle_timeout = self.absolute_timeout = None
 
-    def forget_reads(self) -> None:
-        """Read again what was not changed."""
-        self.view = {key: self.view[key] for key in self.changed}
+    def restore(self, changes: Changes) -> None:
+        """Take back what was not committed, unless it was changed again since."""
+        for key in changes.values.keys() - self.changed:
+            if self.sources.get(key, ABSENT) is changes.values[key] is not ABSENT:
+                self.changed.add(key)  # a container, which somebody may hold a reference to
+            else:
+                self.write(key, changes.values[key])
+        self.scheduled = changes.scheduled + self.scheduled
+        self.idle_timeout = changes.idle_timeout if self.idle_timeout is None else self.idle_timeout
+        self.absolute_timeout = changes.absolute_timeout if self.absolute_timeout is None else self.absolute_timeout
 
 
 class UnitOfWork:
@@ -114,27 +153,32 @@ class UnitOfWork:
         """Return this unit's view of a session."""
         found = self._pending.get(session)
         if found is None:
-            found = self._pending[session] = Pending()
+            found = self._pending[session] = Pending(session)
         return found
 
     @property
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
-        return any(pending.changes() for pending in self._pending.values())
+        return any(pending.dirty for pending in self._pending.values())
 
     async def commit(self) -> None:
         """Write all changes. Raises `SessionEnded` where a changed session has ended meanwhile (by another's hand).
 
-        Each session's changes are one atomic step. An error leaves the changes of the sessions not reached pending.
+        Each session's changes are one atomic step. An error leaves the changes of the sessions not reached pending,
+        and `StoreUnavailable` those of all: the commit may be tried again.
         """
         for session, pending in list(self._pending.items()):
-            if changes := pending.changes():
-                await self._commit_one(session, pending, changes)
+            if pending.dirty:
+                await self._commit_one(session, pending)
 
-    async def _commit_one(self, session: Session, pending: Pending, changes: Changes) -> None:
-        pending.settle()
+    async def _commit_one(self, session: Session, pending: Pending) -> None:
+        changes = pending.changes()
+        pending.settle(changes)
         try:
             await session.apply(changes)
+        except StoreUnavailable:
+            pending.restore(changes)
+            raise
         except SessionEnded:
             if session.ref not in self.ended:
                 raise

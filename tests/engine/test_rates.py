@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+
+from wshttp.engine.rates import LONGEST_BAN, STRIKES, AddressRates, Bans, TokenBuckets
+from wshttp.testing import FakeClock
+
+
+@pytest.mark.feature("M4")
+def test_token_buckets_give_the_burst_then_the_rate(clock: FakeClock) -> None:
+    """Two a second and a burst of three: three at once, then one each half second."""
+    buckets = TokenBuckets(2, 3, clock.monotonic)
+    assert [buckets.take("a") for _ in range(4)] == [None, None, None, pytest.approx(0.5)]
+    clock.advance(0.5)
+    assert buckets.take("a") is None
+    assert buckets.take("a") == pytest.approx(0.5)
+    assert buckets.take("b") is None
+    clock.advance(1000)
+    assert [buckets.take("a") for _ in range(4)] == [None, None, None, pytest.approx(0.5)]
+
+
+def test_token_buckets_are_not_charged_for_refusals(clock: FakeClock) -> None:
+    """Who knocks in vain comes in at the same time as who waits."""
+    buckets = TokenBuckets(1, 1, clock.monotonic)
+    assert buckets.take("a") is None
+    for _ in range(100):
+        assert buckets.take("a") == pytest.approx(1)
+    clock.advance(1)
+    assert buckets.take("a") is None
+
+
+def test_token_buckets_without_a_rate_have_no_limit_and_no_memory(clock: FakeClock) -> None:
+    """Off is off."""
+    buckets = TokenBuckets(0, 0, clock.monotonic)
+    assert all(buckets.take(str(key)) is None for key in range(100))
+    assert len(buckets) == 0
+
+
+def test_token_buckets_without_a_burst_have_one_second_of_it(clock: FakeClock) -> None:
+    """A rate alone works: five a second are five at once; one in ten seconds is one."""
+    five, seldom = TokenBuckets(5, 0, clock.monotonic), TokenBuckets(0.1, 0, clock.monotonic)
+    assert [five.take("a") for _ in range(6)] == [None] * 5 + [pytest.approx(0.2)]
+    assert [seldom.take("a") for _ in range(2)] == [None, pytest.approx(10)]
+
+
+def test_token_buckets_at_the_bound_forget_full_ones_first(clock: FakeClock) -> None:
+    """New keys push out who has a full bucket, not who is in debt, however long ago both were seen."""
+    buckets = TokenBuckets(1, 10, clock.monotonic, max_keys=3)
+    for _ in range(10):
+        buckets.take("debtor")
+    buckets.take("light")
+    buckets.take("other")
+    clock.advance(2)
+    for key in range(50):
+        buckets.take(f"new {key}")
+        clock.advance(0.01)
+        assert len(buckets) <= 3
+    assert [buckets.take("debtor") for _ in range(3)] == [None, None, pytest.approx(0.5, abs=0.1)]
+
+
+@pytest.mark.feature("M4")
+def test_bans_grow_to_an_hour_and_are_forgotten(clock: FakeClock) -> None:
+    """Ten refusals ban for the base, each further ten for twice as long; an hour of calm wipes the slate."""
+    bans = Bans(60, clock.monotonic)
+
+    def struck() -> float | None:
+        for _ in range(STRIKES):
+            bans.strike("a")
+        return bans.remaining("a")
+
+    lengths = []
+    for _ in range(8):
+        lengths.append(struck())
+        clock.advance(lengths[-1] or 0)
+        assert bans.remaining("a") is None
+    assert lengths == [60, 120, 240, 480, 960, 1920, LONGEST_BAN, LONGEST_BAN]
+    assert bans.remaining("b") is None
+    clock.advance(LONGEST_BAN)
+    assert struck() == 60
+
+
+def test_bans_need_strikes_within_a_minute(clock: FakeClock) -> None:
+    """Who is refused now and then is not banned."""
+    bans = Bans(60, clock.monotonic)
+    for _ in range(5):
+        for _ in range(STRIKES - 1):
+            bans.strike("a")
+        assert bans.remaining("a") is None
+        clock.advance(60)
+
+
+def test_bans_are_bounded_in_memory(clock: FakeClock) -> None:
+    """Beyond the bound, those whose ban ends last are kept."""
+    bans = Bans(60, clock.monotonic, max_keys=4)
+    for _ in range(STRIKES):
+        bans.strike("worst")
+    clock.advance(1)
+    for key in range(100):
+        bans.strike(f"new {key}")
+    assert len(bans) == 4
+    assert bans.remaining("worst") == 59
+
+
+@pytest.mark.feature("M4")
+def test_address_rates_ban_who_keeps_on(clock: FakeClock) -> None:
+    """After ten refusals the answer is the ban, for requests and connections; knocking does not prolong it."""
+    rates = AddressRates(requests_per_second=1, ban=30, monotonic=clock.monotonic)
+    assert rates.request("192.0.2.1", "192.0.2.1") is None
+    for _ in range(STRIKES):
+        assert rates.request("192.0.2.1", "192.0.2.1") == pytest.approx(1)
+    for _ in range(STRIKES * 3):
+        assert rates.request("192.0.2.1", "192.0.2.1") == pytest.approx(30)
+    assert rates.connection("192.0.2.1", "192.0.2.1") == pytest.approx(30)
+    assert rates.request("192.0.2.2", "192.0.2.2") is None
+    clock.advance(30)
+    assert rates.request("192.0.2.1", "192.0.2.1") is None
+
+
+def test_address_rates_count_by_bucket(clock: FakeClock) -> None:
+    """All addresses of one IPv6 network share one allowance."""
+    rates = AddressRates(connections_per_minute=2, monotonic=clock.monotonic)
+    waits = [rates.connection(f"2001:db8::{n}", "2001:db8::/64") for n in range(1, 4)]
+    assert waits == [None, None, pytest.approx(30)]
+
+
+def test_address_rates_know_whom_to_allow_and_whom_to_deny(clock: FakeClock) -> None:
+    """Denied networks are denied, except where a network is allowed; allowed ones have no rate."""
+    rates = AddressRates(
+        requests_per_second=1, allow=["192.0.2.8/29"], deny=["192.0.2.0/24", "2001:db8::/32"], monotonic=clock.monotonic
+    )
+    assert rates.denied("192.0.2.1")
+    assert rates.denied("2001:db8::1")
+    assert not rates.denied("192.0.2.9")
+    assert not rates.denied("198.51.100.1")
+    assert [rates.request("192.0.2.9", "192.0.2.9") for _ in range(10)] == [None] * 10
+
+
+def test_address_rates_are_off_by_default(clock: FakeClock) -> None:
+    """No setting, no limit."""
+    rates = AddressRates(monotonic=clock.monotonic)
+    for _ in range(100):
+        assert rates.request("192.0.2.1", "192.0.2.1") is None
+        assert rates.connection("192.0.2.1", "192.0.2.1") is None
+    assert not rates.denied("192.0.2.1")

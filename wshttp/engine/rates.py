@@ -1,0 +1,184 @@
+"""Rates per address: token buckets, and a growing ban for who keeps on. No I/O; the clock is passed in.
+
+All memory is bounded: each table keeps at most `max_keys` keys, and says what goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
+
+from wshttp.engine.address import Network, contains, networks
+
+MAX_KEYS = 65_536
+"""Keys per table: about 10 MB, and as many /64 as a /48 has."""
+
+STRIKES = 10
+"""Refusals within `STRIKE_WINDOW` that make a ban."""
+
+STRIKE_WINDOW = 60.0
+"""Seconds."""
+
+LONGEST_BAN = 3600.0
+"""Seconds; a ban does not grow beyond it (NIST SP 800-63B-4 section 3.2.2 names 1 h as the end of a growing delay)."""
+
+_EVICTION_SAMPLE = 16
+
+Monotonic = Callable[[], float]
+State = TypeVar("State")
+
+
+class _Table(OrderedDict[str, State], Generic[State]):
+    """A bounded dictionary that evicts, of the least recently used keys, the one that `loss` finds the cheapest."""
+
+    def __init__(self, max_keys: int, loss: Callable[[State], float]) -> None:
+        super().__init__()
+        self._max_keys = max_keys
+        self._loss = loss
+
+    def keep(self, key: str, state: State) -> None:
+        if key not in self and len(self) >= self._max_keys:
+            oldest = islice(self.items(), _EVICTION_SAMPLE)
+            del self[min(oldest, key=lambda item: self._loss(item[1]))[0]]
+        self[key] = state
+        self.move_to_end(key)
+
+
+class TokenBuckets:
+    """One bucket per key: `rate` tokens a second, at most `burst` of them, full at first.
+
+    `rate` 0 is no limit; `burst` 0 is one second's worth, at least 1.
+    Beyond `max_keys` a bucket that is full goes first: it is as good as none, so that nothing is forgotten.
+    Where none of the sixteen least recently used is full, the fullest of them goes.
+    """
+
+    def __init__(self, rate: float, burst: float, monotonic: Monotonic, max_keys: int = MAX_KEYS) -> None:
+        self.rate = rate
+        self.burst = max(burst or rate, 1.0)
+        self._monotonic = monotonic
+        # The whole state of a bucket is the time at which it is full again (the generic cell rate algorithm).
+        self._full_at: _Table[float] = _Table(max_keys, loss=float)
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def take(self, key: str) -> float | None:
+        """Take a token; `None`, or the seconds until there is one. A refusal costs nothing."""
+        if not self.rate:
+            return None
+        now = self._monotonic()
+        full_at = max(self._full_at.get(key, now), now) + 1 / self.rate
+        wait = full_at - now - self.burst / self.rate
+        if wait > 1e-9:  # sums of fractions of a second are not exact
+            return wait
+        self._full_at.keep(key, full_at)
+        return None
+
+
+@dataclass(slots=True)
+class _Conduct:
+    strikes: int
+    window_at: float
+    bans: int
+    banned_until: float
+
+
+class Bans:
+    """Ban who is refused `STRIKES` times within `STRIKE_WINDOW`: first for `base` seconds, then twice as long each time.
+
+    `base` 0 bans nobody. A ban is at most `LONGEST_BAN`; that long after one has ended, it is forgotten.
+    What is refused because of a ban is no strike, so that a browser that retries can't prolong it.
+    Beyond `max_keys`, of the sixteen least recently struck, the one whose ban ends or ended first is forgotten.
+    """
+
+    def __init__(self, base: float, monotonic: Monotonic, max_keys: int = MAX_KEYS) -> None:
+        self.base = base
+        self._monotonic = monotonic
+        self._conduct: _Table[_Conduct] = _Table(max_keys, loss=lambda conduct: conduct.banned_until)
+
+    def __len__(self) -> int:
+        return len(self._conduct)
+
+    def remaining(self, key: str) -> float | None:
+        """Return the seconds until a ban ends; `None` where there is none."""
+        conduct = self._conduct.get(key)
+        if conduct is None:
+            return None
+        seconds = conduct.banned_until - self._monotonic()
+        return seconds if seconds > 0 else None
+
+    def strike(self, key: str) -> None:
+        """Note a refusal; it may be the one that bans."""
+        if not self.base:
+            return
+        now = self._monotonic()
+        conduct = self._conduct_of(key, now)
+        conduct.strikes += 1
+        if conduct.strikes >= STRIKES:
+            conduct.banned_until = now + min(self.base * 2**conduct.bans, LONGEST_BAN)
+            conduct.bans = min(conduct.bans + 1, 64)
+            conduct.strikes = 0
+        self._conduct.keep(key, conduct)
+
+    def _conduct_of(self, key: str, now: float) -> _Conduct:
+        conduct = self._conduct.get(key)
+        if conduct is None or (conduct.bans and now - conduct.banned_until >= LONGEST_BAN):
+            return _Conduct(0, now, 0, now)
+        if now - conduct.window_at >= STRIKE_WINDOW:
+            conduct.strikes, conduct.window_at = 0, now
+        return conduct
+
+
+class AddressRates:
+    """What one address may do: requests a second, new connections a minute. `0` is no limit, and the default.
+
+    `ban` is the first ban of who keeps on, in seconds. Networks of `allow` have no limits, and are never denied.
+    Buckets and bans count by `bucket`, networks are matched with the address itself.
+    """
+
+    def __init__(
+        self,
+        requests_per_second: float = 0,
+        burst: float = 0,
+        connections_per_minute: float = 0,
+        ban: float = 0,
+        allow: Iterable[str | Network] = (),
+        deny: Iterable[str | Network] = (),
+        *,
+        monotonic: Monotonic,
+        max_keys: int = MAX_KEYS,
+    ) -> None:
+        self._requests = TokenBuckets(requests_per_second, burst, monotonic, max_keys)
+        self._connections = TokenBuckets(connections_per_minute / 60, connections_per_minute, monotonic, max_keys)
+        self._bans = Bans(ban, monotonic, max_keys)
+        self._allow = networks(allow)
+        self._deny = networks(deny)
+
+    def denied(self, ip: str) -> bool:
+        """Tell whether an address is in a network of `deny`, and in none of `allow`."""
+        return bool(self._deny) and contains(self._deny, ip) and not self._allowed(ip)
+
+    def request(self, ip: str, bucket: str) -> float | None:
+        """Count a request: `None`, or the seconds after which it may come again."""
+        return self._count(self._requests, ip, bucket)
+
+    def connection(self, ip: str, bucket: str) -> float | None:
+        """Count a new connection: `None`, or the seconds after which it may come again."""
+        return self._count(self._connections, ip, bucket)
+
+    def _count(self, buckets: TokenBuckets, ip: str, bucket: str) -> float | None:
+        if self._allowed(ip):
+            return None
+        banned = self._bans.remaining(bucket)
+        if banned is not None:
+            return banned
+        wait = buckets.take(bucket)
+        if wait is not None:
+            self._bans.strike(bucket)
+        return wait
+
+    def _allowed(self, ip: str) -> bool:
+        return bool(self._allow) and contains(self._allow, ip)

@@ -1,0 +1,173 @@
+"""The Tornado application of a server: the API, then the routes of the application, then files, then `on_request`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, Rule
+from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler, URLSpec, stream_request_body
+
+from wshttp.errors import BadRequest, UsageError
+from wshttp.realtime.format import SUBPROTOCOL
+from wshttp.web import api, health
+from wshttp.web.endpoint import METHODS, Endpoint, EndpointHandler, Function, Route
+from wshttp.web.file_root import FileRoot
+from wshttp.web.files import FilesHandler
+from wshttp.web.handler import Gate, Nothing, gated
+from wshttp.web.metrics import Metrics, MetricsHandler
+from wshttp.web.paths import decoded_path, encoded_path, route_pattern
+from wshttp.web.site import Site, put_site
+from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SocketFunction
+
+HandlerRule: TypeAlias = "URLSpec | Rule | tuple[Any, ...]"
+
+
+class SiteApplication(Application):
+    """A `tornado.web.Application` whose handlers share a `Site` and stand behind the gate.
+
+    Paths are decoded once and normalised before they are routed: `/a%64min/../x` is `/x`, for routes, files and
+    protection alike.
+    """
+
+    def __init__(self, site: Site, metrics: Metrics, **settings: Any) -> None:
+        # Ours is stricter, and applied in the gate; Tornado 6.7 turns its own on.
+        super().__init__([], cross_origin_protection=False, websocket_ping_interval=0, **settings)
+        put_site(self, site)
+        self.site = site
+        self.routes: dict[str, Route] = {}
+        self._fallback: Rule | None = None
+        prefix = site.prefix
+        calls: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
+            ("/health/live", health.Live, {}),
+            ("/health/ready", health.Ready, {}),
+        ]
+        if site.settings.metrics.enabled:
+            calls.append(("/metrics", MetricsHandler, {"metrics": metrics}))
+        if site.settings.session.enabled:
+            calls += [
+                ("/session", api.CurrentSession, {}),
+                ("/session/touch", api.Touch, {}),
+                ("/sessions", api.OwnSessions, {}),
+                ("/sessions/([0-9a-f]+)", api.OwnSession, {}),
+                ("/login", api.Login, {}),
+                ("/socket", BuiltInSocket, {}),
+            ]
+        for path, handler, arguments in calls:
+            self._append(Rule(PathMatches(f"{prefix}{path}$"), handler, arguments))
+        self._append(Rule(PathMatches(f"{prefix}/.*"), api.ApiNothing))
+
+    # --- routes -------------------------------------------------------------------------------------
+
+    def add_endpoint(self, method: str, path: str, endpoint: Endpoint) -> None:
+        """Add a function endpoint. Raises `UsageError` where this method and path have one."""
+        route = self.routes.get(path)
+        if route is None:
+            _check_path(path)
+            route = self.routes[path] = Route(path)
+            self._append(Rule(PathMatches(route_pattern(path)), EndpointHandler, {"route": route}))
+        if method in route.endpoints:
+            raise UsageError(f"{method} {path} has an endpoint already")
+        route.endpoints[method] = endpoint
+
+    def add_socket(
+        self, path: str, function: SocketFunction, subprotocols: tuple[str, ...], auto_start: bool | None
+    ) -> None:
+        """Add a WebSocket endpoint."""
+        _check_path(path)
+        if SUBPROTOCOL in subprotocols:
+            raise UsageError(f"{SUBPROTOCOL} is spoken by the built-in socket alone; it is at {self.site.prefix}/socket")
+        arguments = {"function": function, "subprotocols": subprotocols, "auto_start": auto_start}
+        self._append(Rule(PathMatches(route_pattern(path)), FunctionSocket, arguments))
+
+    def add_site_handlers(self, rules: Iterable[HandlerRule]) -> None:
+        """Add Tornado handlers, with the gate before each; rules are those of `tornado.web.Application`."""
+        for given in rules:
+            rule = given if isinstance(given, Rule) else URLSpec(*given)
+            target = rule.target
+            if not isinstance(target, type) or not issubclass(target, RequestHandler):
+                raise UsageError(f"{target!r} is no RequestHandler class")
+            if issubclass(target, StaticFileHandler):
+                raise UsageError("Tornado's StaticFileHandler answers with stale ETags; use static.root of the settings")
+            self._append(Rule(rule.matcher, gated(target), rule.target_kwargs, rule.name))
+
+    def serve_files(self, root: FileRoot, cache: Callable[[], float]) -> None:
+        """Serve a folder at `/`, after all routes, and ask `on_request` for what is not there."""
+        self._fallback = Rule(PathMatches("/(.*)"), SiteFiles, {"root": root, "cache": cache})
+
+    def _append(self, rule: Rule) -> None:
+        self.wildcard_router.add_rules([rule])
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        try:
+            request.path = encoded_path(decoded_path(request.path))
+        except BadRequest:
+            return self.get_handler_delegate(request, Malformed)
+        found = self.wildcard_router.find_handler(request)
+        if found is not None:
+            return found
+        if self._fallback is not None and not (self.site.callbacks["request"] and request.method not in ("GET", "HEAD")):
+            return self._delegate(request, self._fallback)
+        return self.get_handler_delegate(request, AnyRequest if self.site.callbacks["request"] else Nothing)
+
+    def _delegate(self, request: HTTPServerRequest, rule: Rule) -> Any:
+        found = rule.matcher.match(request) or {}
+        return self.get_handler_delegate(request, rule.target, rule.target_kwargs, **found)
+
+
+def _check_path(path: str) -> None:
+    if not path.startswith("/"):
+        raise UsageError(f"a path begins with a slash: {path!r}")
+
+
+class Malformed(Gate):
+    """A request whose path cannot be read."""
+
+    async def prepare(self) -> None:
+        raise BadRequest("the path cannot be decoded: it is not UTF-8, or contains control characters")
+
+
+async def _ask_the_application(request: Any) -> object:
+    """Answer what no route took with what `on_request` returns. Raises `HTTPError` 404 where it returns nothing."""
+    for function in request.handler.site.callbacks["request"]:
+        result = function(request)
+        if asyncio.iscoroutine(result) or isinstance(result, asyncio.Future):
+            result = await result
+        if result is not None:
+            return result
+    raise HTTPError(404)
+
+
+_ANY = Route("*", {method: Endpoint(_ask_the_application) for method in METHODS})
+
+
+@stream_request_body
+class AnyRequest(EndpointHandler):
+    """What no route took, where the application has an `on_request`."""
+
+    def initialize(self) -> None:  # type: ignore[override]  # its route is always the same
+        super().initialize(_ANY)
+
+
+class SiteFiles(Gate, FilesHandler):
+    """Static files behind the gate."""
+
+    async def _answer(self, path: str) -> None:
+        try:
+            await super()._answer(path)
+        except HTTPError as error:
+            if error.status_code != 404 or not self.site.callbacks["request"]:
+                raise
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """Let `on_request` answer what is no file, in a handler of its own on the same connection."""
+        self._transforms = []
+        handler = AnyRequest(self.application, self.request)
+        self._finished = True
+        await handler.answer_without_body()
+
+
+__all__ = ["Function", "SiteApplication"]

@@ -1,0 +1,88 @@
+"""A request's body, as it comes in: read only when somebody asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from wshttp.errors import ClientDisconnected, ContentTooLarge
+
+
+class RequestBody:
+    """The chunks of a body, one at a time: the client sends the next when this one has been taken.
+
+    `announced` is the `Content-Length`, or `None` where there is none.
+    """
+
+    def __init__(self, announced: int | None) -> None:
+        self.announced = announced
+        self._chunk: bytes | None = None
+        self._taken: asyncio.Future[None] | None = None
+        self._arrived = asyncio.Event()
+        self._complete = False
+        self._wanted = True
+        self._lost = False
+
+    # --- the connection's side --------------------------------------------------------------------
+
+    def feed(self, chunk: bytes) -> asyncio.Future[None] | None:
+        """Take in a chunk; while the returned future is not done, nothing more is read."""
+        if not self._wanted:
+            return None
+        self._chunk = chunk
+        self._arrived.set()
+        self._taken = asyncio.get_running_loop().create_future()
+        return self._taken
+
+    def complete(self) -> None:
+        """The last chunk was the last."""
+        self._complete = True
+        self._arrived.set()
+
+    def lose(self) -> None:
+        """The client went away."""
+        self._lost = not self._complete
+        self._arrived.set()
+
+    def discard(self) -> None:
+        """Nobody will read the rest."""
+        self._wanted = False
+        self._take()
+
+    # --- the endpoint's side ----------------------------------------------------------------------
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the chunks. Raises `ClientDisconnected` where they end too early."""
+        while True:
+            await self._arrived.wait()
+            chunk = self._take()
+            if chunk is not None:
+                yield chunk
+            elif self._lost:
+                raise ClientDisconnected
+            elif self._complete:
+                return
+
+    async def read(self, maximum: int) -> bytes:
+        """Return the whole body. Raises `ContentTooLarge` above `maximum` bytes (0: no limit), `ClientDisconnected`."""
+        if maximum and (self.announced or 0) > maximum:
+            raise _too_large(maximum)
+        content = bytearray()
+        async for chunk in self:
+            content += chunk
+            if maximum and len(content) > maximum:
+                raise _too_large(maximum)
+        return bytes(content)
+
+    def _take(self) -> bytes | None:
+        chunk, self._chunk = self._chunk, None
+        if not (self._complete or self._lost):
+            self._arrived.clear()
+        taken, self._taken = self._taken, None
+        if taken is not None and not taken.done():
+            taken.set_result(None)
+        return chunk
+
+
+def _too_large(maximum: int) -> ContentTooLarge:
+    return ContentTooLarge(f"the body is over server.max_body_size ({maximum} bytes)")

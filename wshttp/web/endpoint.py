@@ -1,0 +1,200 @@
+"""Function endpoints: a path, a method, a function; what the function returns is the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import StreamClosedError
+from tornado.web import Application, HTTPError, stream_request_body
+
+from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
+from wshttp.web.body import RequestBody
+from wshttp.web.handler import SessionHandler
+from wshttp.web.paths import decoded_path
+from wshttp.web.request import Request
+from wshttp.web.response import Response
+
+Function: TypeAlias = Callable[..., Any]
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+SERIALIZE_WAIT = 10.0
+"""Seconds that a request waits for the others of its session, where its route takes them one at a time."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A function and how it is called.
+
+    `auto_start` overrides `session.auto_start`; with `serialize`, requests of one session are handled one at a time.
+    """
+
+    function: Function
+    auto_start: bool | None = None
+    serialize: bool = False
+    parameters: frozenset[str] = field(init=False)
+    """The path parameters that the function takes by name; others are in `request.path_params` only."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise UsageError(f"{self.function!r} is not a function")
+        parameters = inspect.signature(self.function).parameters
+        object.__setattr__(self, "parameters", frozenset(list(parameters)[1:]))
+
+    async def __call__(self, request: Request) -> object:
+        result = self.function(request, **{k: v for k, v in request.path_params.items() if k in self.parameters})
+        return await result if inspect.isawaitable(result) else result
+
+
+@dataclass
+class Route:
+    """A path and its endpoints by method."""
+
+    path: str
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+
+    def find(self, method: str | None) -> Endpoint | None:
+        """Return the endpoint for a method; GET's answers HEAD."""
+        return self.endpoints.get("GET" if method == "HEAD" else method or "")
+
+
+@stream_request_body
+class EndpointHandler(SessionHandler):
+    """Tornado's handler behind a function endpoint.
+
+    Identity and protection are settled before a byte of the body is taken, and the function runs while it comes in.
+    """
+
+    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
+        length = request.headers.get("Content-Length")
+        self._body = RequestBody(int(length) if length is not None and length.isdecimal() else None)
+        self._answering: asyncio.Task[None] | None = None
+        super().__init__(application, request, **kwargs)
+
+    def initialize(self, route: Route) -> None:
+        self.route = route
+
+    @property
+    def decoded_path(self) -> str:
+        """The path, decoded once and normalised."""
+        return decoded_path(self.request.path)
+
+    def endpoint(self) -> Endpoint:
+        """Return what answers this request. Raises `HTTPError` 405."""
+        found = self.route.find(self.request.method)
+        if found is None and self.request.method != "OPTIONS":
+            raise HTTPError(405)
+        return found or Endpoint(lambda request: None, auto_start=False)
+
+    def allowed_methods(self) -> list[str]:
+        own = [name for name in METHODS if name in self.route.endpoints]
+        return own + (["HEAD"] if "GET" in own else []) + ["OPTIONS"]
+
+    def starts_session(self) -> bool:
+        own = self.endpoint().auto_start
+        return super().starts_session() if own is None else own
+
+    def compute_etag(self) -> str | None:
+        """Leave Tornado's ETag away: it costs a hash of every answer."""
+        return None
+
+    # --- the body comes in ----------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        # Each way to read the body has its own limit: server.max_body_size, or those of an upload.
+        self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]  # documented for this use
+        self.endpoint()
+        await super().prepare()
+        if not self._finished and self._body.announced != 0 and self._has_body():
+            self._answering = asyncio.create_task(self._answer_or_fail())
+
+    def _has_body(self) -> bool:
+        return self._body.announced is not None or "Transfer-Encoding" in self.request.headers
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._body.feed(chunk)
+
+    def on_connection_close(self) -> None:
+        self._body.lose()
+        super().on_connection_close()
+
+    async def _respond(self, *args: str, **kwargs: str) -> None:
+        """Answer: Tornado calls this when the body is complete, or at once where there is none."""
+        self._body.complete()
+        if self._answering is None:
+            await self._answer()
+        else:
+            await asyncio.shield(self._answering)
+
+    get = post = put = patch = delete = _respond
+
+    async def _answer_or_fail(self) -> None:
+        """Answer while the body comes in. Tornado waits for its end before it looks at errors, so they are sent here."""
+        try:
+            await self._answer()
+        except Exception as error:
+            if not self._finished:
+                self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Answer an error, unless there is nobody left to answer."""
+        self.log_exception(type(error), error, error.__traceback__)
+        if isinstance(error, ClientDisconnected | StreamClosedError):
+            if self.visit is not None:
+                self.visit.unit.rollback()
+            return
+        status = error.status_code if isinstance(error, HTTPError) else 500
+        self.send_error(status, exc_info=(type(error), error, error.__traceback__))
+
+    # --- the answer goes out --------------------------------------------------------------------------
+
+    async def _answer(self) -> None:
+        endpoint = self.endpoint()
+        request = Request(self, {k: _decoded(v) for k, v in self.path_kwargs.items()}, self._body)
+        try:
+            if endpoint.serialize and self.has_session:
+                await self._answer_alone(endpoint, request)
+            else:
+                await self._send(Response.of(await endpoint(request)))
+        finally:
+            self._body.discard()
+
+    async def _answer_alone(self, endpoint: Endpoint, request: Request) -> None:
+        try:
+            async with self.session.lock(SERIALIZE_WAIT):
+                result = Response.of(await endpoint(request))
+        except TimeoutError:
+            raise TooManyRequests(1.0, "other requests of this session are still being handled") from None
+        await self._send(result)
+
+    async def _send(self, response: Response) -> None:
+        self.set_status(response.status)
+        if response.status not in (204, 304):
+            self.set_header("Content-Type", response.kind)
+        else:
+            self.clear_header("Content-Type")
+        for name, value in response.headers.items():
+            self.set_header(name, value)
+        if hasattr(response.body, "__aiter__"):
+            await self._stream(response.body)
+        else:
+            self.finish(response.content() or None)
+
+    async def _stream(self, parts: AsyncIterator[str | bytes]) -> None:
+        """Send parts as they come, each when the client has taken the one before."""
+        if self.request.method != "HEAD":
+            async for part in parts:
+                self.write(part)
+                await self.flush()
+        self.finish()
+
+
+def _decoded(value: str) -> str:
+    """Tornado has decoded path parameters already; it leaves an unmatched optional one as `None`."""
+    return value or ""

@@ -1,0 +1,274 @@
+"""Base classes for Tornado's own style: handlers that know their session, and commit it before they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from asyncio import Future
+from typing import Any, ClassVar
+
+from tornado.web import HTTPError, RequestHandler
+
+from wshttp.auth.basic import challenge
+from wshttp.errors import BadCredentials, ClientDisconnected, SessionEnded, UsageError, answer_for
+from wshttp.sessions.session import Session
+from wshttp.web import gate
+from wshttp.web.paths import decoded_path, protection_of
+from wshttp.web.problems import CONTENT_TYPE, problem
+from wshttp.web.site import Site, site_of
+from wshttp.web.visit import Visit
+
+SERVER: str = "wshttp"
+
+_log = logging.getLogger("wshttp.web")
+
+
+class Gate(RequestHandler):
+    """Let requests in, or not; see `web.gate` for what is asked, in which order.
+
+    Stands before every handler of a server, as a base class or mixed in by `gated`.
+    Our errors become `application/problem+json`.
+    """
+
+    wants_session: ClassVar[bool] = False
+    """Whether the handler works on a session; others start and touch none."""
+    verifies_basic: ClassVar[bool] = True
+    """Whether a Basic header has to be right. A log-in looks at it itself."""
+    is_handshake: ClassVar[bool] = False
+    visit: Visit | None = None
+
+    @property
+    def site(self) -> Site:
+        """What this application's handlers share."""
+        return site_of(self)
+
+    async def prepare(self) -> None:
+        await self.enter()
+        result = super().prepare()
+        if inspect.isawaitable(result):
+            await result
+
+    async def enter(self) -> None:
+        """Check what has to be checked before anything is done. Raises the errors that answer the request."""
+        site, request = self.site, self.request
+        gate.check_address(site, request)
+        gate.check_host(site, request)
+        gate.check_origin(site, request, handshake=self.is_handshake)
+        rule = protection_of(decoded_path(request.path), site.settings.auth.protect)
+        if not self.wants_session and rule is None:
+            return
+        self.visit = Visit(site, request)
+        self.visit.unit.enter()
+        await self.visit.identify(
+            touch=self.wants_session and self.touches(), basic=self.verifies_basic, handshake=self.is_handshake
+        )
+        if rule is not None:
+            if self.visit.user is None and rule.redirect and request.method in gate.SAFE_METHODS:
+                self.redirect(gate.login_redirect(rule.redirect, request))
+                return
+            self.visit.require_user(rule.roles)
+        if self.wants_session:
+            await self.visit.begin(auto_start=self.starts_session())
+
+    def touches(self) -> bool:
+        """Whether this request counts as activity."""
+        return True
+
+    def starts_session(self) -> bool:
+        """Whether this request starts a session where there is none."""
+        return self.site.settings.session.auto_start
+
+    # --- errors ---------------------------------------------------------------------------------------
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Server", SERVER)
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = _error_of(kwargs)
+        answer = answer_for(error) if error is not None else None
+        super().send_error(answer.status if answer else status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with a problem, unless the handler's own class says how its errors look."""
+        if getattr(super().write_error, "__func__", None) is not RequestHandler.write_error:
+            super().write_error(status_code, **kwargs)
+            return
+        error = _error_of(kwargs)
+        found = problem(status_code, error)
+        for name, value in {**found.headers, **self._challenge(found.status, error)}.items():
+            self.set_header(name, value)
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.finish(found.text())
+
+    def _challenge(self, status: int, error: BaseException | None) -> dict[str, str]:
+        """Return how to log in: with Basic where that is asked for; the API must not have browsers pop up a form."""
+        if status != 401:
+            return {}
+        in_api = self.request.path.startswith(self.site.prefix + "/")
+        if isinstance(error, BadCredentials) and not in_api:
+            return {"WWW-Authenticate": challenge(self.site.settings.auth.realm)}
+        return {"WWW-Authenticate": "Session"}
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if value is not None and answer_for(value) is not None:
+            _log.info("%s %s: %s", self.request.method, self.request.path, value)
+        elif not isinstance(value, ClientDisconnected):
+            super().log_exception(typ, value, tb)
+
+
+def _error_of(kwargs: dict[str, Any]) -> BaseException | None:
+    error: BaseException | None = kwargs.get("exc_info", (None, None, None))[1]
+    return error
+
+
+class SessionHandler(Gate):
+    """A `RequestHandler` with a session, for any `tornado.web.Application` (see `wshttp.attach`).
+
+        class Visits(SessionHandler):
+            async def get(self):
+                self.write({"visits": await self.session.increment("visits")})
+
+    What a request changes in its session is committed before the last byte of its answer is sent: with an ordinary
+    answer, a redirect, an `HTTPError`, at the end of a streamed one. A handler that fails with a 500 drops it.
+    If the session ended meanwhile by another's hand, the answer is 401 `session-ended`, or a cut stream.
+    A subclass that overrides `prepare` or `finish` calls ours.
+    """
+
+    wants_session = True
+    auto_start: ClassVar[bool | None] = None
+    """Whether to start a session where there is none; `None`: as `session.auto_start` says."""
+
+    _announced = False
+
+    def starts_session(self) -> bool:
+        return super().starts_session() if self.auto_start is None else self.auto_start
+
+    # --- the session ----------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> Session:
+        """The client's session. Raises `SessionEnded` (401) where it has none."""
+        return self._visit().require_session()
+
+    @property
+    def has_session(self) -> bool:
+        """Whether the client has a session."""
+        return self._visit().session is not None
+
+    def get_current_user(self) -> str | None:
+        """Return who is logged in: what Tornado calls `current_user`."""
+        return self._visit().user
+
+    async def start_session(self) -> Session:
+        """Start a session, or return the one there is. Before the first byte of the answer: it may carry a cookie."""
+        visit = self._visit()
+        if self._announced and visit.session is None:
+            raise UsageError("start the session before the first flush: its cookie goes with the headers")
+        return await visit.start()
+
+    async def end_session(self) -> None:
+        """End the session, with reason `logout`; its sockets close."""
+        await self._visit().end()
+
+    def _visit(self) -> Visit:
+        if self.visit is None:
+            raise UsageError(
+                f"{type(self).__name__}.prepare must call `await super().prepare()` before the session is used"
+            )
+        return self.visit
+
+    # --- committing before the answer -----------------------------------------------------------------
+
+    def flush(self, include_footers: bool = False) -> Future[None]:
+        if not self._announced and self.visit is not None:
+            self._announced = True
+            for name, value in self.visit.headers():
+                (self.add_header if name == "Set-Cookie" else self.set_header)(name, value)
+        return super().flush(include_footers)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """Commit, then send the rest of the answer; without changes it is sent at once."""
+        if self._finished or self.visit is None or not self.visit.unit.dirty:
+            return super().finish(chunk)
+        if chunk is not None:
+            self.write(chunk)
+        # For Tornado and for the handler the answer is complete from here on: nothing more may be written, and an
+        # error is only logged. Tornado has no public name for this (6.6).
+        self._finished = True
+        self._committing = asyncio.ensure_future(self._commit_and_finish(self.visit))
+        return self._committing
+
+    async def _commit_and_finish(self, visit: Visit) -> None:
+        try:
+            await visit.unit.commit()
+        except Exception as error:
+            self._finished = False
+            visit.unit.rollback()
+            self._fail_to_commit(error)
+        else:
+            self._finished = False
+            super().finish()
+
+    def _fail_to_commit(self, error: Exception) -> None:
+        if self._announced:
+            _log.info("%s: cut short, since %s", self.request.path, error)
+            self.cut()
+        else:
+            self.log_exception(type(error), error, error.__traceback__)
+            self.send_error(500, exc_info=(type(error), error, error.__traceback__))
+
+    def cut(self) -> None:
+        """Close the connection in the middle of the answer: the only way to take back what has been sent."""
+        self.detach().close()
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = _error_of(kwargs)
+        answer = answer_for(error) if error is not None else None
+        if self.visit is not None and (answer.status if answer else status_code) >= 500:
+            self.visit.unit.rollback()
+        if self._announced and not self._finished:
+            self.cut()
+            return
+        super().send_error(status_code, **kwargs)
+
+    # --- methods --------------------------------------------------------------------------------------
+
+    def head(self, *args: str, **kwargs: str) -> Any:
+        """Answer as GET does; Tornado leaves the body away."""
+        return self.get(*args, **kwargs)
+
+    def options(self, *args: str, **kwargs: str) -> None:
+        """Say which methods there are."""
+        self.set_header("Allow", ", ".join(self.allowed_methods()))
+        self.set_status(204)
+
+    def allowed_methods(self) -> list[str]:
+        """Return the methods that this handler implements."""
+        own = [
+            name
+            for name in ("GET", "POST", "PUT", "PATCH", "DELETE")
+            if getattr(type(self), name.lower()) is not getattr(RequestHandler, name.lower())
+        ]
+        return own + (["HEAD"] if "GET" in own else []) + ["OPTIONS"]
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self.allowed_methods()))
+        super().write_error(status_code, **kwargs)
+
+
+def gated(handler: type[RequestHandler]) -> type[RequestHandler]:
+    """Return a handler class with the gate before it; the same one where it has it already."""
+    return handler if issubclass(handler, Gate) else type(handler.__name__, (Gate, handler), {})
+
+
+class Nothing(Gate):
+    """What no route took."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not self._finished:
+            raise HTTPError(404)

@@ -1,0 +1,110 @@
+"""Numbers for Prometheus. Labels are bounded: reasons, settings and statuses, never a user, an address or a path."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from tornado.web import RequestHandler
+
+from wshttp.errors import Forbidden
+from wshttp.web.handler import Gate
+from wshttp.web.site import Site
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+ConnectionTotals = Callable[[], Mapping[str, int]]
+
+
+class Metrics:
+    """All metrics of one server, in a registry of its own."""
+
+    def __init__(self, site: Site, transport: ConnectionTotals = dict) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "wshttp_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
+        )
+        self.duration = Histogram(
+            "wshttp_request_seconds", "Time from a request's headers to the end of its answer.",
+            buckets=SECONDS, registry=self.registry,
+        )
+        lateness = Histogram(
+            "wshttp_session_end_lateness_seconds", "Time between a deadline and the end that it brought.",
+            buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0), registry=self.registry,
+        )
+        site.sessions.statistics.on_lateness = lateness.observe
+        self._owed = 0
+        self.registry.register(_Totals(site, transport, lambda: self._owed, lambda: self._count))
+        self._site = site
+        self._count = 0
+
+    def observe(self, handler: RequestHandler) -> None:
+        """Count an answered request."""
+        method = handler.request.method or ""
+        known = method if method in handler.SUPPORTED_METHODS else "other"
+        self.requests.labels(known, str(handler.get_status())).inc()
+        self.duration.observe(handler.request.request_time())
+
+    async def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        self._owed = await self._site.sessions.store.owed()
+        self._count = await self._site.sessions.count()
+        return generate_latest(self.registry)
+
+
+class _Totals(Collector):
+    """What other parts count, read when somebody asks."""
+
+    def __init__(
+        self, site: Site, transport: ConnectionTotals, owed: Callable[[], int], sessions: Callable[[], int]
+    ) -> None:
+        self._site = site
+        self._transport = transport
+        self._owed = owed
+        self._sessions = sessions
+
+    def collect(self) -> Iterator[Metric]:
+        sessions, hub = self._site.sessions.statistics, self._site.hub
+        yield GaugeMetricFamily("wshttp_sessions", "Live sessions.", self._sessions())
+        yield CounterMetricFamily("wshttp_sessions_started", "Sessions started.", sessions.started)
+        yield _labelled("wshttp_sessions_ended", "Sessions ended.", "reason", sessions.ended)
+        yield _labelled("wshttp_sessions_refused", "Sessions that a limit kept out.", "limit", sessions.refused)
+        yield GaugeMetricFamily("wshttp_ledger_owed", "Starts and ends whose callbacks have not run.", self._owed())
+        yield GaugeMetricFamily("wshttp_connections", "Open WebSockets.", len(hub))
+        yield CounterMetricFamily("wshttp_connections_opened", "WebSockets opened.", hub.statistics.opened)
+        yield CounterMetricFamily("wshttp_messages_received", "WebSocket messages received.", hub.statistics.received)
+        yield CounterMetricFamily("wshttp_messages_sent", "WebSocket messages sent.", hub.statistics.sent)
+        yield CounterMetricFamily(
+            "wshttp_message_bytes_received", "Size of WebSocket messages received.", hub.statistics.received_bytes
+        )
+        yield CounterMetricFamily("wshttp_message_bytes_sent", "Size of WebSocket messages sent.", hub.statistics.sent_bytes)
+        yield CounterMetricFamily("wshttp_messages_slow", "Messages that met a full buffer.", hub.statistics.slow)
+        yield _labelled("wshttp_tcp_connections", "Connections of clients.", "state", self._transport())
+
+
+def _labelled(name: str, documentation: str, label: str, values: Mapping[Any, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, documentation, labels=[label])
+    for value, count in values.items():
+        family.add_metric([str(value)], count)
+    return family
+
+
+class MetricsHandler(Gate):
+    """`GET /metrics`, for the networks of `metrics.allow`."""
+
+    def initialize(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def get(self) -> None:
+        address = ipaddress.ip_address(self.request.remote_ip or "0.0.0.0")  # noqa: S104  # no address is in no network
+        if not any(address in network for network in self.site.settings.metrics.allow):
+            raise Forbidden("metrics are for the networks of metrics.allow")
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(await self._metrics.text())
+
+    head = get  # type: ignore[assignment]  # Tornado leaves the body away

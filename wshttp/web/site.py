@@ -1,0 +1,78 @@
+"""What handlers need of the server, in one place: an application's setting `wshttp`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from tornado.web import Application, RequestHandler
+
+from wshttp.auth.authenticator import Authenticator
+from wshttp.config import Settings
+from wshttp.errors import UsageError
+from wshttp.realtime.envelope import EnvelopeSocket
+from wshttp.realtime.hub import Hub
+from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.session_list import SessionList
+from wshttp.web.cookies import SessionCookie
+
+KEY: Final = "wshttp"
+
+
+class AddressRates(Protocol):
+    """Who may ask, and how often; `engine.rates` has one."""
+
+    def denied(self, ip: str) -> bool:
+        """Tell whether an address is refused altogether."""
+
+    def request(self, ip: str, bucket: str) -> float | None:
+        """Count a request; seconds to wait where there were too many."""
+
+
+@dataclass
+class Site:
+    """The parts that requests meet. `settings` may be exchanged while running."""
+
+    settings: Settings
+    sessions: SessionList
+    hub: Hub
+    callbacks: Callbacks
+    authenticator: Authenticator | None = None
+    rates: AddressRates | None = None
+    loopback_only: bool = False
+    """All listeners are on loopback addresses: then a foreign `Host` is an attack (DNS rebinding)."""
+    ready: Callable[[], bool] = lambda: True
+    draining: bool = False
+    cookie: SessionCookie = field(init=False)
+    envelope: EnvelopeSocket = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cookie = SessionCookie(self.settings.session.cookie)
+        self.envelope = EnvelopeSocket(self.hub, self.callbacks, self.can_log_in)
+
+    def can_log_in(self) -> bool:
+        """Whether a client of the API can log in: there are users, and a session that can hold one."""
+        verifiable = self.authenticator is not None and self.authenticator.can_verify
+        return verifiable and bool({"cookie", "header"} & set(self.settings.session.identity))
+
+    @property
+    def prefix(self) -> str:
+        """Where the API is mounted, such as `/wshttp`."""
+        return self.settings.api.prefix
+
+
+def site_of(handler: RequestHandler) -> Site:
+    """Return the site of a handler's application."""
+    site = handler.application.settings.get(KEY)
+    if not isinstance(site, Site):
+        raise UsageError(
+            f"{type(handler).__name__} needs sessions: call wshttp.attach(application, sessions) "
+            "once after making the application"
+        )
+    return site
+
+
+def put_site(application: Application, site: Site) -> None:
+    """Make a site that of an application."""
+    application.settings[KEY] = site

@@ -1,0 +1,270 @@
+"""WebSockets with sessions, for Tornado's own style and for functions.
+
+A handshake passes the gate like any request, is registered with the hub, and only then answered; what fails on the way
+is refused before the 101. From then on the `Connection` decides what happens, and this class carries it out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from asyncio import Future
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import StreamClosedError
+from tornado.web import Application
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
+
+from wshttp.errors import ConnectionClosed, Forbidden, LimitReached, StoreUnavailable, UsageError, WshttpError
+from wshttp.realtime.close_codes import INTERNAL_ERROR
+from wshttp.realtime.connection import Connection
+from wshttp.realtime.format import ENVELOPE, PLAIN, SUBPROTOCOL, Format, Message
+from wshttp.sessions.session import Session
+from wshttp.web.handler import SessionHandler
+
+COMPRESSION = {"compression_level": 1, "mem_level": 5}
+"""Bounds for permessage-deflate: per connection 32 KiB window and 16 KiB state (zlib's memLevel 5); level 1, since
+higher ones cost several times the time for a few per cent."""
+
+_log = logging.getLogger("wshttp.connections")
+
+
+class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
+    """A `WebSocketHandler` with a session, for any `tornado.web.Application` (see `wshttp.attach`).
+
+        class Echo(SessionWebSocketHandler):
+            async def on_message(self, message):
+                await self.session.increment("messages")
+                await self.connection.send(message)
+
+    `open`, `on_message` and `on_close` are Tornado's, with these differences: messages are handled one after the other
+    while pings go on being answered; what `open` or a message changes in the session is committed after it;
+    the socket closes when its session ends. `connection` sends with regard for slow receivers.
+    """
+
+    is_handshake = True
+    subprotocols: ClassVar[tuple[str, ...]] = ()
+    """What this endpoint speaks, by preference; the first that the client offers is chosen."""
+    format: ClassVar[Format] = PLAIN
+
+    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
+        super().__init__(application, request, **kwargs)
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """This socket, as the hub knows it."""
+        if self._connection is None:
+            raise UsageError("the connection is there once the handshake has been accepted, from `open` on")
+        return self._connection
+
+    @property
+    def session(self) -> Session:
+        return super().session if self._connection is None else self._require(self._connection)
+
+    def _require(self, connection: Connection) -> Session:
+        return connection.session or self._visit().require_session()
+
+    # --- the handshake ----------------------------------------------------------------------------------
+
+    async def get(self, *args: str, **kwargs: str) -> None:
+        """Take the socket in, ask the application, commit, and let Tornado answer."""
+        if self.request.headers.get("Upgrade", "").lower() == "websocket":
+            await self._admit()
+        try:
+            await super().get(*args, **kwargs)
+        finally:
+            if self._connection is not None and self.ws_connection is None:
+                self._connection.lost(None, None)  # Tornado refused the handshake
+
+    def head(self, *args: str, **kwargs: str) -> Any:
+        """Refuse, as a GET without an upgrade is refused."""
+        return WebSocketHandler.get(self, *args, **kwargs)
+
+    async def _admit(self) -> None:
+        site, visit = self.site, self._visit()
+        if site.draining:
+            raise StoreUnavailable("the server is closing; come back")
+        if site.settings.session.enabled:
+            visit.require_session()
+        if site.hub.max_connections and len(site.hub) >= site.hub.max_connections:
+            raise LimitReached("server.max_connections", site.hub.max_connections, in_all=True)
+        connection = Connection(
+            site.hub,
+            visit.session,
+            remote_ip=self.request.remote_ip or "",
+            path=self.request.path,
+            user_agent=self.request.headers.get("User-Agent"),
+            subprotocol=self._choose_subprotocol(),
+            format=self.format,
+        )
+        site.hub.register(connection)
+        try:
+            if await site.callbacks.decide("connect", connection, on_failure=False) is False:
+                raise Forbidden("the application refused the connection")
+            await visit.unit.commit()
+        except BaseException:
+            connection.lost(None, None)
+            raise
+        connection.announced_open = True
+        self._connection = connection
+
+    def _choose_subprotocol(self) -> str | None:
+        offered = ",".join(self.request.headers.get_list("Sec-WebSocket-Protocol")).split(",")
+        return next((name for name in self.subprotocols if name in [each.strip() for each in offered]), None)
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        return None if self._connection is None else self._connection.subprotocol
+
+    def check_origin(self, origin: str) -> bool:
+        """The gate has checked it."""
+        return True
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        return COMPRESSION if self.site.settings.websocket.compression else None
+
+    @property
+    def max_message_size(self) -> int:
+        return self.site.settings.websocket.max_message_size or 2**31
+
+    @property
+    def ping_interval(self) -> float | None:
+        """None of Tornado's: the hub pings, and knows a busy handler from a dead peer."""
+        return 0
+
+    # --- after it -----------------------------------------------------------------------------------------
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        """Put a `_Wire` between Tornado's framing and this handler, and begin the connection before `open`."""
+        protocol = super().get_websocket_protocol()
+        if protocol is not None and self._connection is not None:
+            wire = _Wire(self, protocol, self._connection)
+            protocol.handler = wire
+            self._user_open, self.open = self.open, wire.open  # type: ignore[method-assign]  # Tornado calls it by instance
+        return protocol
+
+    async def opened(self, args: tuple[str, ...], kwargs: dict[str, str]) -> None:
+        """Run the subclass's `open`, and commit what it changed."""
+        result = self._user_open(*args, **kwargs)
+        if inspect.isawaitable(result):
+            await result
+        await self._visit().unit.commit()
+
+    def on_message(self, message: Message) -> Awaitable[None] | None:
+        """Handle a message; override it."""
+        raise NotImplementedError(f"{type(self).__name__} does not override on_message")
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        if self._connection is None:
+            super().close(code, reason)
+        elif code is None:
+            self._connection.close()
+        else:
+            self._connection.close(code, reason or "")
+
+
+class _Wire:
+    """Between Tornado's framing and a connection: the delegate of the one, the transport of the other."""
+
+    def __init__(self, handler: SessionWebSocketHandler, protocol: WebSocketProtocol, connection: Connection) -> None:
+        self.unsent = 0
+        self.heard_at = time.monotonic()
+        self._handler = handler
+        self._protocol = protocol
+        self._connection = connection
+
+    # --- transport ----------------------------------------------------------------------------------------
+
+    def write(self, message: Message) -> Future[None]:
+        size = len(message)
+        try:
+            write = self._protocol.write_message(message, binary=isinstance(message, bytes))
+        except (WebSocketClosedError, StreamClosedError):
+            raise ConnectionClosed(None, None) from None
+        self.unsent += size
+        write.add_done_callback(lambda _: self._written(size))
+        return write
+
+    def _written(self, size: int) -> None:
+        self.unsent -= size
+
+    def ping(self) -> None:
+        try:
+            self._protocol.write_ping(b"")
+        except StreamClosedError:
+            _log.debug("connection %s closed before it could be pinged", self._connection.id)
+
+    def close(self, code: int, reason: str) -> None:
+        self._protocol.close(code, reason)
+
+    def abort(self) -> None:
+        self._protocol._abort()
+
+    # --- Tornado's delegate -------------------------------------------------------------------------------
+
+    async def open(self, *args: str, **kwargs: str) -> None:
+        """Begin: the 101 has been sent."""
+        self._protocol.set_nodelay(True)  # or small messages wait for the acknowledgement of others
+        self._connection.opened(self, self._on_message)
+        try:
+            await self._handler.opened(args, kwargs)
+        except Exception as error:
+            if not isinstance(error, WshttpError):
+                self._handler.log_exception(type(error), error, error.__traceback__)
+            self._connection.close(*INTERNAL_ERROR)
+
+    def _on_message(self, connection: Connection, message: Message) -> Awaitable[None] | None:
+        return self._handler.on_message(message)
+
+    def on_message(self, message: Message) -> Future[None] | None:
+        self.heard_at = time.monotonic()
+        return self._connection.received(message)
+
+    def on_ping(self, data: bytes) -> None:
+        self.heard_at = time.monotonic()
+        self._handler.on_ping(data)
+
+    def on_pong(self, data: bytes) -> None:
+        self.heard_at = time.monotonic()
+        self._handler.on_pong(data)
+
+    def on_ws_connection_close(self, close_code: int | None = None, close_reason: str | None = None) -> None:
+        self._connection.lost(close_code, close_reason)
+        self._handler.on_ws_connection_close(close_code, close_reason)
+
+    def log_exception(self, *exc_info: Any) -> None:
+        self._handler.log_exception(*exc_info)
+
+
+SocketFunction = Callable[[Connection, Message], Awaitable[None] | None]
+
+
+class FunctionSocket(SessionWebSocketHandler):
+    """The socket behind `@server.websocket(path)`."""
+
+    def initialize(
+        self, function: SocketFunction, subprotocols: tuple[str, ...] = (), auto_start: bool | None = None
+    ) -> None:
+        self._function = function
+        self.subprotocols = subprotocols  # type: ignore[misc]  # of this instance
+        self.auto_start = auto_start  # type: ignore[misc]  # of this instance
+
+    def on_message(self, message: Message) -> Awaitable[None] | None:
+        return self._function(self.connection, message)
+
+
+class BuiltInSocket(SessionWebSocketHandler):
+    """`GET /wshttp/socket`: subprotocol `wshttp.v1`."""
+
+    subprotocols = (SUBPROTOCOL,)
+    format = ENVELOPE
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.site.envelope.welcome(self.connection)
+
+    def on_message(self, message: Message) -> Awaitable[None]:
+        return self.site.envelope.handle(self.connection, message)

@@ -1,0 +1,206 @@
+"""One request's relation to its session: who is it, which session, and what the client has to be told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.httputil import HTTPServerRequest
+
+from wshttp.auth.basic import parse_basic
+from wshttp.auth.user import User
+from wshttp.errors import BadCredentials, Forbidden, SessionEnded
+from wshttp.sessions import identity
+from wshttp.sessions.addresses import bucket
+from wshttp.sessions.identity import InvalidToken, Presented, Recognised
+from wshttp.sessions.record import RENEWED
+from wshttp.sessions.session import Session, whole_seconds
+from wshttp.sessions.unit_of_work import UnitOfWork
+from wshttp.web.gate import needs_origin
+from wshttp.web.site import Site
+
+
+class Visit:
+    """What is known of a request's client, and what its response has to carry."""
+
+    def __init__(self, site: Site, request: HTTPServerRequest) -> None:
+        self.session: Session | None = None
+        self.verified: User | None = None
+        """Whose password came with this request and was right."""
+        self.ended_reason: str | None = None
+        """Why the session that the client asked for is over, where that is known."""
+        self.unit = UnitOfWork()
+        self._site = site
+        self._request = request
+        self._found = Recognised()
+        self._invalid: InvalidToken | None = None
+        self._presented: Presented | None = None
+        self._cookies: list[str] = []
+        self._token: str | None = None
+
+    @property
+    def user(self) -> str | None:
+        """Who is logged in, by session or by the password that came with the request."""
+        if self.session is not None and self.session.user is not None:
+            return self.session.user
+        return None if self.verified is None else self.verified.name
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of `user`."""
+        if self.session is not None and self.session.user is not None:
+            return self.session.roles
+        return () if self.verified is None else self.verified.roles
+
+    # --- coming -------------------------------------------------------------------------------------
+
+    async def identify(self, *, touch: bool = True, basic: bool = True, handshake: bool = False) -> None:
+        """Find out who it is and which session is theirs; starts none.
+
+        Raises `BadRequest`, `BadCredentials`, `TooManyRequests`, `StoreUnavailable`, and for a handshake `Forbidden`.
+        """
+        if basic:
+            self.verified = await self._verify_basic()
+        if not self._site.settings.session.enabled:
+            return
+        touch = touch and "http" in self._site.settings.session.touch
+        try:
+            self._found = await identity.recognise(self._site.sessions, self._present(), touch=touch)
+        except InvalidToken as error:
+            self._found, self._invalid = error.found, error
+        if handshake and self._found.live_cookie and needs_origin(self._request):
+            raise Forbidden("a WebSocket that joins a cookie's session needs an Origin header; browsers send it")
+        self.session = self._found.session
+        self.ended_reason = self._found.invalid.reason if self._found.invalid else None
+        self._forget_cookies()
+
+    async def begin(self, *, auto_start: bool) -> None:
+        """Settle what an ended or unknown id leads to, and start a session where there is none.
+
+        Raises `SessionEnded` where the client has to learn of it, and as `SessionList.create` does.
+        """
+        if not self._site.settings.session.enabled:
+            return
+        if self._found.presented_invalid and not self._found.tokens:
+            decision = await self._site.callbacks.decide("invalid_session", self._request, self.ended_reason)
+            if decision is False:
+                raise SessionEnded(None, self.ended_reason)
+            if decision is True:
+                await self.start(start=self._found.invalid.start if self._found.invalid else None)
+                return
+            if self._invalid is not None:
+                raise self._invalid
+            if self.ended_reason == RENEWED:
+                raise SessionEnded(None, RENEWED)
+        if self.session is None and auto_start:
+            await self.start()
+
+    async def start(self, start: dict[str, Any] | None = None) -> Session:
+        """Start a session, or return the one there is; the response carries its token."""
+        if self.session is None or self.session.ended is not None:
+            return self._adopt(await identity.start(self._site.sessions, self._present(), start=start))
+        return self.session
+
+    async def log_in(self, user: User) -> Session:
+        """Make the session that of a user, with another token, or start one. Raises as `sessions.identity.log_in` does."""
+        return self._adopt(await identity.log_in(self._site.sessions, self._present(), self.session, user))
+
+    async def end(self) -> None:
+        """End the session as its client asks, and have the client forget it; no error where there is none."""
+        session, self.session = self.session, None
+        if session is None:
+            return
+        await self._site.sessions.end(session)
+        self._token = None
+        if session.identity == "cookie":
+            self._cookies = [self._site.cookie.take_back(self._scheme)]
+
+    def _adopt(self, session: Session) -> Session:
+        """Make a session that of this visit, and hand its token over if it has one."""
+        self.session = session
+        token = session.id.value if session.id is not None and session.id.kind == "token" else None
+        if token is not None and session.identity == "cookie":
+            self._cookies = [self._site.cookie.give(token, self._scheme, session.record.absolute_timeout)]
+        elif token is not None:
+            self._token = token
+        return session
+
+    # --- what the client shows ------------------------------------------------------------------------
+
+    def _present(self) -> Presented:
+        if self._presented is None:
+            settings, request = self._site.settings.session, self._request
+            cookies = self._site.cookie.values(request.headers.get_list("Cookie"), self._scheme)
+            tokens = request.query_arguments.get(settings.url.parameter, [])
+            self._presented = Presented(
+                remote_ip=request.remote_ip or "",
+                user_agent=request.headers.get("User-Agent"),
+                cookies=cookies,
+                header=self._header_token(),
+                url=tokens[-1].decode("latin-1") if tokens and "url" in settings.identity else None,
+                verified=self.verified,
+            )
+        return self._presented
+
+    def _header_token(self) -> str | None:
+        name = self._site.settings.session.header.name
+        value = self._request.headers.get(name)
+        if value is None or name.lower() != "authorization":
+            return value
+        scheme, _, token = value.partition(" ")
+        return token.strip() if scheme.lower() == "session" else None
+
+    async def _verify_basic(self) -> User | None:
+        """Verify a Basic header; it is ignored where there is no way to check one."""
+        authenticator = self._site.authenticator
+        header = self._request.headers.get("Authorization")
+        if header is None or authenticator is None or not authenticator.can_verify:
+            return None
+        credentials = parse_basic(header)
+        if credentials is None:
+            return None
+        where = bucket(self._request.remote_ip or "", self._site.settings.session.ipv6_prefix)
+        return await authenticator.verify(credentials, where, self._request)
+
+    @property
+    def _scheme(self) -> str:
+        return self._request.protocol
+
+    # --- what the response carries ----------------------------------------------------------------------
+
+    def _forget_cookies(self) -> None:
+        if not self._found.unknown_cookie:
+            return
+        if self._found.live_cookie:
+            host = self._request.host_name
+            self._cookies = self._site.cookie.take_back_elsewhere(self._scheme, host, self._request.path)
+        else:
+            self._cookies = [self._site.cookie.take_back(self._scheme)]
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return what the response has to say of the session."""
+        settings = self._site.settings.session
+        headers = [("Set-Cookie", cookie) for cookie in self._cookies]
+        if self._token is not None:
+            headers.append(("Session-Token", self._token))
+        if headers:
+            headers.append(("Cache-Control", "no-store"))
+        if "url" in settings.identity:
+            headers.append(("Referrer-Policy", "no-referrer"))  # or every link would tell the token
+        if settings.announce and self.session is not None and self.session.ended is None:
+            seconds = whole_seconds(self.session.expires_in)
+            if seconds is not None:
+                headers.append(("Session-Expires-In", str(seconds)))
+        return headers
+
+    def require_session(self) -> Session:
+        """Return the session, or raise `SessionEnded`."""
+        if self.session is None:
+            raise SessionEnded(None, self.ended_reason)
+        return self.session
+
+    def require_user(self, roles: tuple[str, ...]) -> None:
+        """Raise `BadCredentials` where nobody is logged in, and `Forbidden` without one of the roles (empty: any user)."""
+        if self.user is None:
+            raise BadCredentials("this needs a user; send user and password")
+        if roles and not set(roles) & set(self.roles):
+            raise Forbidden("this needs another role")
