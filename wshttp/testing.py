@@ -1,31 +1,12 @@
-"""For tests, ours and yours: a clock that obeys, and the contracts that stores keep."""
+"""For tests, ours and yours: a clock that obeys, and the contracts that stores keep.
+
+Each contract says in its own head how to run it on an implementation of yours.
+"""
 
 from __future__ import annotations
 
+from wshttp.sessions.fake_clock import FakeClock
+from wshttp.stores.shared_contract import SharedContract
+from wshttp.stores.store_contract import StoreContract
 
-class FakeClock:
-    """A `Clock` that moves only when told.
-
-    clock = FakeClock()
-    clock.advance(60)      # a minute passes
-    clock.jump(-3600)      # somebody sets the calendar back an hour; `monotonic` does not notice
-    """
-
-    def __init__(self, monotonic: float = 1000.0, time: float = 1_800_000_000.0) -> None:
-        self._monotonic = monotonic
-        self._time = time
-
-    def monotonic(self) -> float:
-        return self._monotonic
-
-    def time(self) -> float:
-        return self._time
-
-    def advance(self, seconds: float) -> None:
-        """Let `seconds` pass on both clocks."""
-        self._monotonic += seconds
-        self._time += seconds
-
-    def jump(self, seconds: float) -> None:
-        """Set the calendar forward (or back, if negative) by `seconds`."""
-        self._time += seconds
+__all__ = ["FakeClock", "SharedContract", "StoreContract"]

@@ -21,9 +21,8 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from wshttp.errors import BadRequest, ClientDisconnected, ContentTooLarge
+from wshttp.errors import BadRequest, ClientDisconnected, ContentTooLarge, StorageFull
 from wshttp.web import uploads
-from wshttp.errors import StorageFull
 from wshttp.web.uploads import LEFTOVER_PREFIX, Upload, save_upload, sweep_leftovers
 
 FORM = "multipart/form-data; boundary=XX"

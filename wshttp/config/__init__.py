@@ -44,7 +44,7 @@ from wshttp.config.models import (
 from wshttp.config.printout import settings_as_yaml
 from wshttp.config.quantities import format_duration, format_size, parse_duration, parse_size
 from wshttp.config.reference import reference
-from wshttp.config.reload import reload_differences
+from wshttp.config.reload import merged_settings, reload_differences
 from wshttp.config.shipped import shipped
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "load_settings",
+    "merged_settings",
     "parse_duration",
     "parse_size",
     "reference",

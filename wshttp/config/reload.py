@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wshttp.config.catalogue import SETTINGS, Setting
 from wshttp.config.models import Reload, Settings
 
@@ -19,3 +21,18 @@ def _can_change(setting: Setting, old: Settings, new: Settings) -> bool:
     if setting.reload is Reload.WHILE_SET:
         return setting.of(old) is not None and setting.of(new) is not None
     return setting.reload is Reload.YES
+
+
+def merged_settings(old: Settings, new: Settings) -> Settings:
+    """Return the old settings with what differs in the new and can change while the server runs."""
+    merged = old
+    for key in reload_differences(old, new)[0]:
+        merged = _with(merged, key.split("."), new)
+    return merged
+
+
+def _with(model: Any, path: list[str], source: Any) -> Any:
+    """Return a copy of a section in which one key is taken from another."""
+    name, *rest = path
+    value = getattr(source, name)
+    return model.model_copy(update={name: _with(getattr(model, name), rest, value) if rest else value})

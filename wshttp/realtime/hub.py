@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from wshttp.config import WebSocketSettings
+from wshttp.config import Settings
 from wshttp.errors import LimitReached, SessionEnded, WshttpError
 from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
 from wshttp.realtime.connection import Connection
@@ -56,29 +56,9 @@ class HubStatistics:
 
 
 class Hub:
-    """Connections, and what is sent to several of them.
+    """Connections, and what is sent to several of them."""
 
-    `touch` is the policy of `session.touch`; times are in seconds; `max_per_session` 0 is no limit.
-    Settings may be exchanged while it runs.
-    """
-
-    def __init__(
-        self,
-        settings: WebSocketSettings,
-        callbacks: Callbacks,
-        *,
-        touch: Collection[str] = ("http", "message"),
-        presence_grace: float = 10.0,
-        max_per_session: int = 100,
-        max_connections: int = 0,
-        write_timeout: float = 60.0,
-    ) -> None:
-        self.settings = settings
-        self.touch = touch
-        self.max_per_session = max_per_session
-        self.max_connections = max_connections
-        self.write_timeout = write_timeout
-        self.presence = Presence(presence_grace)
+    def __init__(self, settings: Settings, callbacks: Callbacks) -> None:
         self.statistics = HubStatistics()
         self._callbacks = callbacks
         self._connections: dict[str, Connection] = {}
@@ -86,7 +66,17 @@ class Hub:
         self._by_topic: dict[str, dict[Connection, None]] = {}
         self._slices = Slices()
         self._heart: asyncio.Task[None] | None = None
-        self._disconnecting: set[asyncio.Task[None]] = set()
+        self.presence = Presence(settings.session.presence_grace)
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Take over settings; connections that are open stay."""
+        self.settings = settings.websocket
+        self.touch = settings.session.touch
+        self.max_per_session = settings.session.max_connections_per_session
+        self.max_connections = settings.server.max_connections
+        self.write_timeout = settings.server.write_timeout
+        self.presence.grace = settings.session.presence_grace
 
     # --- connections --------------------------------------------------------------------------------
 
@@ -119,6 +109,8 @@ class Hub:
             held[connection] = None
         self._connections[connection.id] = connection
         self.statistics.opened += 1
+        if self._heart is None:
+            self._heart = asyncio.create_task(self._beat_for_ever())
         if session is not None:
             self.changed(session.record)
 
@@ -305,10 +297,6 @@ class Hub:
         return _all_done([each.disconnected for each in connections if each.disconnected is not None])
 
     # --- heartbeat ----------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin to ping."""
-        self._heart = asyncio.create_task(self._beat_for_ever())
 
     async def stop(self) -> None:
         """Cease to ping, and abort what is still open."""

@@ -71,7 +71,9 @@ class OwnSessions(ApiHandler):
     auto_start = False
 
     async def get(self) -> None:
-        found = [s.describe() | {"current": s is self.session} async for s in self.site.sessions.scan(user=self._user())]
+        found = [
+            s.describe() | {"current": s is self.session} async for s in self.site.sessions.scan(user=self._user())
+        ]
         self.answer({"sessions": found})
 
     async def delete(self) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
-from tornado.routing import PathMatches, Rule
-from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler, URLSpec, stream_request_body
+from tornado.routing import PathMatches, Rule, URLSpec
+from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 
 from wshttp.errors import BadRequest, UsageError
 from wshttp.realtime.format import SUBPROTOCOL
 from wshttp.web import api, health
-from wshttp.web.endpoint import METHODS, Endpoint, EndpointHandler, Function, Route
+from wshttp.web.body import RequestBody
+from wshttp.web.endpoint import METHODS, Endpoint, EndpointHandler, Route
 from wshttp.web.file_root import FileRoot
 from wshttp.web.files import FilesHandler
 from wshttp.web.handler import Gate, Nothing, gated
 from wshttp.web.metrics import Metrics, MetricsHandler
 from wshttp.web.paths import decoded_path, encoded_path, route_pattern
+from wshttp.web.request import Request
+from wshttp.web.responder import Responder
 from wshttp.web.site import Site, put_site
 from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SocketFunction
 
@@ -78,7 +81,9 @@ class SiteApplication(Application):
         """Add a WebSocket endpoint."""
         _check_path(path)
         if SUBPROTOCOL in subprotocols:
-            raise UsageError(f"{SUBPROTOCOL} is spoken by the built-in socket alone; it is at {self.site.prefix}/socket")
+            raise UsageError(
+                f"{SUBPROTOCOL} is spoken by the built-in socket alone; it is at {self.site.prefix}/socket"
+            )
         arguments = {"function": function, "subprotocols": subprotocols, "auto_start": auto_start}
         self._append(Rule(PathMatches(route_pattern(path)), FunctionSocket, arguments))
 
@@ -90,7 +95,9 @@ class SiteApplication(Application):
             if not isinstance(target, type) or not issubclass(target, RequestHandler):
                 raise UsageError(f"{target!r} is no RequestHandler class")
             if issubclass(target, StaticFileHandler):
-                raise UsageError("Tornado's StaticFileHandler answers with stale ETags; use static.root of the settings")
+                raise UsageError(
+                    "Tornado's StaticFileHandler answers with stale ETags; use static.root of the settings"
+                )
             self._append(Rule(rule.matcher, gated(target), rule.target_kwargs, rule.name))
 
     def serve_files(self, root: FileRoot, cache: Callable[[], float]) -> None:
@@ -108,7 +115,9 @@ class SiteApplication(Application):
         found = self.wildcard_router.find_handler(request)
         if found is not None:
             return found
-        if self._fallback is not None and not (self.site.callbacks["request"] and request.method not in ("GET", "HEAD")):
+        if self._fallback is not None and not (
+            self.site.callbacks["request"] and request.method not in ("GET", "HEAD")
+        ):
             return self._delegate(request, self._fallback)
         return self.get_handler_delegate(request, AnyRequest if self.site.callbacks["request"] else Nothing)
 
@@ -129,11 +138,11 @@ class Malformed(Gate):
         raise BadRequest("the path cannot be decoded: it is not UTF-8, or contains control characters")
 
 
-async def _ask_the_application(request: Any) -> object:
-    """Answer what no route took with what `on_request` returns. Raises `HTTPError` 404 where it returns nothing."""
+async def _ask_the_application(request: Request) -> object:
+    """Answer what no route took with what `on_request` returns first. Raises `HTTPError` 404 where it returns nothing."""
     for function in request.handler.site.callbacks["request"]:
         result = function(request)
-        if asyncio.iscoroutine(result) or isinstance(result, asyncio.Future):
+        if inspect.isawaitable(result):
             result = await result
         if result is not None:
             return result
@@ -143,7 +152,6 @@ async def _ask_the_application(request: Any) -> object:
 _ANY = Route("*", {method: Endpoint(_ask_the_application) for method in METHODS})
 
 
-@stream_request_body
 class AnyRequest(EndpointHandler):
     """What no route took, where the application has an `on_request`."""
 
@@ -151,8 +159,10 @@ class AnyRequest(EndpointHandler):
         super().initialize(_ANY)
 
 
-class SiteFiles(Gate, FilesHandler):
-    """Static files behind the gate."""
+class SiteFiles(FilesHandler, Responder):  # type: ignore[misc]  # its methods take the path, as FilesHandler's do
+    """Static files behind the gate. They have no session, unless `on_request` answers for one that is not there."""
+
+    wants_session = False
 
     async def _answer(self, path: str) -> None:
         try:
@@ -160,14 +170,6 @@ class SiteFiles(Gate, FilesHandler):
         except HTTPError as error:
             if error.status_code != 404 or not self.site.callbacks["request"]:
                 raise
-            await self._hand_over()
-
-    async def _hand_over(self) -> None:
-        """Let `on_request` answer what is no file, in a handler of its own on the same connection."""
-        self._transforms = []
-        handler = AnyRequest(self.application, self.request)
-        self._finished = True
-        await handler.answer_without_body()
-
-
-__all__ = ["Function", "SiteApplication"]
+            visit = self.visit or await self.identify()
+            await visit.begin(auto_start=self.starts_session())
+            await self.respond(await _ask_the_application(Request(self, {}, RequestBody(0))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,10 +15,8 @@ from tornado.web import Application, HTTPError, stream_request_body
 
 from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
 from wshttp.web.body import RequestBody
-from wshttp.web.handler import SessionHandler
-from wshttp.web.paths import decoded_path
 from wshttp.web.request import Request
-from wshttp.web.response import Response
+from wshttp.web.responder import Responder
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -65,7 +63,7 @@ class Route:
 
 
 @stream_request_body
-class EndpointHandler(SessionHandler):
+class EndpointHandler(Responder):
     """Tornado's handler behind a function endpoint.
 
     Identity and protection are settled before a byte of the body is taken, and the function runs while it comes in.
@@ -79,11 +77,6 @@ class EndpointHandler(SessionHandler):
 
     def initialize(self, route: Route) -> None:
         self.route = route
-
-    @property
-    def decoded_path(self) -> str:
-        """The path, decoded once and normalised."""
-        return decoded_path(self.request.path)
 
     def endpoint(self) -> Endpoint:
         """Return what answers this request. Raises `HTTPError` 405."""
@@ -99,10 +92,6 @@ class EndpointHandler(SessionHandler):
     def starts_session(self) -> bool:
         own = self.endpoint().auto_start
         return super().starts_session() if own is None else own
-
-    def compute_etag(self) -> str | None:
-        """Leave Tornado's ETag away: it costs a hash of every answer."""
-        return None
 
     # --- the body comes in ----------------------------------------------------------------------------
 
@@ -161,38 +150,17 @@ class EndpointHandler(SessionHandler):
             if endpoint.serialize and self.has_session:
                 await self._answer_alone(endpoint, request)
             else:
-                await self._send(Response.of(await endpoint(request)))
+                await self.respond(await endpoint(request))
         finally:
             self._body.discard()
 
     async def _answer_alone(self, endpoint: Endpoint, request: Request) -> None:
         try:
             async with self.session.lock(SERIALIZE_WAIT):
-                result = Response.of(await endpoint(request))
+                result = await endpoint(request)
         except TimeoutError:
             raise TooManyRequests(1.0, "other requests of this session are still being handled") from None
-        await self._send(result)
-
-    async def _send(self, response: Response) -> None:
-        self.set_status(response.status)
-        if response.status not in (204, 304):
-            self.set_header("Content-Type", response.kind)
-        else:
-            self.clear_header("Content-Type")
-        for name, value in response.headers.items():
-            self.set_header(name, value)
-        if hasattr(response.body, "__aiter__"):
-            await self._stream(response.body)
-        else:
-            self.finish(response.content() or None)
-
-    async def _stream(self, parts: AsyncIterator[str | bytes]) -> None:
-        """Send parts as they come, each when the client has taken the one before."""
-        if self.request.method != "HEAD":
-            async for part in parts:
-                self.write(part)
-                await self.flush()
-        self.finish()
+        await self.respond(result)
 
 
 def _decoded(value: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tornado.web import HTTPError, RequestHandler
 
 from wshttp.auth.basic import challenge
-from wshttp.errors import BadCredentials, ClientDisconnected, SessionEnded, UsageError, answer_for
+from wshttp.errors import BadCredentials, ClientDisconnected, UsageError, answer_for
 from wshttp.sessions.session import Session
 from wshttp.web import gate
 from wshttp.web.paths import decoded_path, protection_of
@@ -58,18 +58,22 @@ class Gate(RequestHandler):
         rule = protection_of(decoded_path(request.path), site.settings.auth.protect)
         if not self.wants_session and rule is None:
             return
-        self.visit = Visit(site, request)
-        self.visit.unit.enter()
-        await self.visit.identify(
-            touch=self.wants_session and self.touches(), basic=self.verifies_basic, handshake=self.is_handshake
-        )
+        visit = await self.identify()
         if rule is not None:
-            if self.visit.user is None and rule.redirect and request.method in gate.SAFE_METHODS:
+            if visit.user is None and rule.redirect and request.method in gate.SAFE_METHODS:
                 self.redirect(gate.login_redirect(rule.redirect, request))
                 return
-            self.visit.require_user(rule.roles)
+            visit.require_user(rule.roles)
         if self.wants_session:
-            await self.visit.begin(auto_start=self.starts_session())
+            await visit.begin(auto_start=self.starts_session())
+
+    async def identify(self) -> Visit:
+        """Find out who it is; from here on, changes to sessions are those of this request."""
+        self.visit = Visit(self.site, self.request)
+        self.visit.unit.enter()
+        touch = self.wants_session and self.touches()
+        await self.visit.identify(touch=touch, basic=self.verifies_basic, handshake=self.is_handshake)
+        return self.visit
 
     def touches(self) -> bool:
         """Whether this request counts as activity."""

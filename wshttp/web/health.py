@@ -14,7 +14,7 @@ class Live(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.finish({"status": "live"})
 
-    head = get  # type: ignore[assignment]  # Tornado leaves the body away
+    head = get  # Tornado leaves the body away
 
 
 class Ready(RequestHandler):
@@ -27,4 +27,4 @@ class Ready(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.finish({"status": "ready" if ready else "draining" if site.draining else "store-unavailable"})
 
-    head = get  # type: ignore[assignment]  # Tornado leaves the body away
+    head = get  # Tornado leaves the body away

@@ -29,12 +29,16 @@ class Metrics:
             "wshttp_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
         )
         self.duration = Histogram(
-            "wshttp_request_seconds", "Time from a request's headers to the end of its answer.",
-            buckets=SECONDS, registry=self.registry,
+            "wshttp_request_seconds",
+            "Time from a request's headers to the end of its answer.",
+            buckets=SECONDS,
+            registry=self.registry,
         )
         lateness = Histogram(
-            "wshttp_session_end_lateness_seconds", "Time between a deadline and the end that it brought.",
-            buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0), registry=self.registry,
+            "wshttp_session_end_lateness_seconds",
+            "Time between a deadline and the end that it brought.",
+            buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+            registry=self.registry,
         )
         site.sessions.statistics.on_lateness = lateness.observe
         self._owed = 0
@@ -81,7 +85,9 @@ class _Totals(Collector):
         yield CounterMetricFamily(
             "wshttp_message_bytes_received", "Size of WebSocket messages received.", hub.statistics.received_bytes
         )
-        yield CounterMetricFamily("wshttp_message_bytes_sent", "Size of WebSocket messages sent.", hub.statistics.sent_bytes)
+        yield CounterMetricFamily(
+            "wshttp_message_bytes_sent", "Size of WebSocket messages sent.", hub.statistics.sent_bytes
+        )
         yield CounterMetricFamily("wshttp_messages_slow", "Messages that met a full buffer.", hub.statistics.slow)
         yield _labelled("wshttp_tcp_connections", "Connections of clients.", "state", self._transport())
 
@@ -107,4 +113,4 @@ class MetricsHandler(Gate):
         self.set_header("Cache-Control", "no-store")
         self.finish(await self._metrics.text())
 
-    head = get  # type: ignore[assignment]  # Tornado leaves the body away
+    head = get  # Tornado leaves the body away

@@ -16,7 +16,7 @@ from wshttp.web.body import RequestBody
 from wshttp.web.uploads import Upload, save_upload
 
 if TYPE_CHECKING:
-    from wshttp.web.endpoint import EndpointHandler
+    from wshttp.web.responder import Responder
 
 
 class Request:
@@ -26,7 +26,7 @@ class Request:
     `async for chunk in request.stream()`, `await request.save_upload(folder)`; once.
     """
 
-    def __init__(self, handler: EndpointHandler, path_params: dict[str, str], body: RequestBody) -> None:
+    def __init__(self, handler: Responder, path_params: dict[str, str], body: RequestBody) -> None:
         self._handler = handler
         self._http = handler.request
         self._body = body
@@ -160,7 +160,7 @@ class Request:
         )
 
     @property
-    def handler(self) -> EndpointHandler:
+    def handler(self) -> Responder:
         """Tornado's handler behind this request, for what is not here."""
         return self._handler
 

@@ -6,7 +6,6 @@ is refused before the 101. From then on the `Connection` decides what happens, a
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import time
@@ -104,14 +103,17 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         )
         site.hub.register(connection)
         try:
-            if await site.callbacks.decide("connect", connection, on_failure=False) is False:
-                raise Forbidden("the application refused the connection")
+            await self._ask(connection)
             await visit.unit.commit()
         except BaseException:
             connection.lost(None, None)
             raise
         connection.announced_open = True
         self._connection = connection
+
+    async def _ask(self, connection: Connection) -> None:
+        if await self.site.callbacks.decide("connect", connection, on_failure=False) is False:
+            raise Forbidden("the application refused the connection")
 
     def _choose_subprotocol(self) -> str | None:
         offered = ",".join(self.request.headers.get_list("Sec-WebSocket-Protocol")).split(",")
@@ -144,7 +146,7 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         if protocol is not None and self._connection is not None:
             wire = _Wire(self, protocol, self._connection)
             protocol.handler = wire
-            self._user_open, self.open = self.open, wire.open  # type: ignore[method-assign]  # Tornado calls it by instance
+            self._user_open, self.open = self.open, wire.open  # Tornado calls it by instance
         return protocol
 
     async def opened(self, args: tuple[str, ...], kwargs: dict[str, str]) -> None:

@@ -1,0 +1,143 @@
+"""The command line: serve, check, passwd."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tornado import autoreload
+
+from wshttp.auth.passwords import DEFAULT_COST, hash_password
+from wshttp.auth.users_file import delete_user, write_user
+from wshttp.config import load_settings, settings_as_yaml, shipped
+from wshttp.errors import ConfigurationError, UsageError
+from wshttp.server import Server
+
+SHORT_PASSWORD = 15
+"""Characters below which a password that is the only factor is weak: NIST SP 800-63B-4, section 3.1.1.2."""
+
+LOW_COST = 10
+"""bcrypt's least cost by OWASP ASVS 5.0, appendix C."""
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def about() -> None:
+    """HTTP and WebSocket on one port, with one list of sessions behind both."""
+
+
+Config = Annotated[
+    str | None, typer.Option("--config", help="YAML file with the settings.", show_default="config/wshttp.yaml")
+]
+
+
+def _overrides(app_name: str | None, host: str | None, port: int | None, set_: list[str]) -> list[str]:
+    named = {"app": app_name, "server.host": host, "server.port": port}
+    return set_ + [f"{key}={value}" for key, value in named.items() if value is not None]
+
+
+def _default_config() -> str:
+    """Return `config/wshttp.yaml` of the working directory, or else the one that comes with the package."""
+    here = Path("config/wshttp.yaml")
+    return str(here if here.is_file() else shipped("config") / "wshttp.yaml")
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    app_name: Annotated[str | None, typer.Option("--app", help="module:function that gets the server.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any setting; the value is YAML.")
+    ] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Start again when a source file changes.")] = False,
+) -> None:
+    """Run the server until SIGTERM or SIGINT."""
+    overrides = _overrides(app_name, host, port, set_ or [])
+    path = config or _default_config()
+    if reload:
+        autoreload.watch(path)
+    try:
+        server = Server.from_config(path, overrides=overrides)
+    except ConfigurationError as error:
+        _print_mistakes(error)
+        if not reload:
+            raise typer.Exit(2) from None
+        asyncio.run(_wait_for_change())
+        return
+    if reload:
+        server.on_startup(lambda server: autoreload.start())
+    sys.exit(server.serve())
+
+
+async def _wait_for_change() -> None:
+    """Wait until a source file changes; Tornado then starts this program again."""
+    autoreload.start()
+    await asyncio.Event().wait()
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Print the settings in force, or every mistake in them."""
+    try:
+        settings = load_settings(config or _default_config())
+    except ConfigurationError as error:
+        _print_mistakes(error)
+        raise typer.Exit(2) from None
+    typer.echo(settings_as_yaml(settings), nl=False)
+
+
+@app.command()
+def passwd(
+    file: Annotated[Path, typer.Argument(help="The htpasswd file; made where there is none.")],
+    user: Annotated[str, typer.Argument(help="The user's name.")],
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the password from standard input.")] = False,
+    cost: Annotated[int, typer.Option(min=4, max=16, help="bcrypt's cost: each step doubles the work.")] = DEFAULT_COST,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the user.")] = False,
+) -> None:
+    """Add a user to a password file, change the password, or remove the user."""
+    try:
+        if delete:
+            found = delete_user(file, user)
+            typer.echo(f"{user} removed from {file}" if found else f"{user} is not in {file}", err=not found)
+            raise typer.Exit(0 if found else 1)
+        password = _read_password(stdin)
+        _warn(password, cost)
+        added = write_user(file, user, hash_password(password, cost))
+    except (UsageError, ValueError, OSError) as error:
+        typer.echo(f"wshttp passwd: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, UsageError | ValueError) else 1) from None
+    typer.echo(f"{user} {'added to' if added else 'changed in'} {file}")
+
+
+def _read_password(stdin: bool) -> str:
+    if stdin:
+        text = sys.stdin.read()
+        return text[:-1] if text.endswith("\n") else text
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != password:
+        raise UsageError("the two passwords differ")
+    return password
+
+
+def _warn(password: str, cost: int) -> None:
+    if len(password) < SHORT_PASSWORD:
+        typer.echo(f"warning: the password has fewer than {SHORT_PASSWORD} characters", err=True)
+    if cost < LOW_COST:
+        typer.echo(f"warning: a cost below {LOW_COST} makes passwords cheap to guess from the file", err=True)
+
+
+def _print_mistakes(error: ConfigurationError) -> None:
+    for mistake in error.mistakes:
+        typer.echo(mistake, err=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; `None`: with the arguments of the process."""
+    app(arguments)

@@ -1,0 +1,75 @@
+"""What the server writes to its log: lines for people, or one JSON object per line for machines.
+
+Everything goes to standard error through the `wshttp` logger and Tornado's; ids, tokens and passwords never do.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+"""What every log record has; all else was given with `extra`."""
+
+
+def facts_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a record was given with `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00 INFO  wshttp.sessions: session started ref=… remote_ip=…`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        facts = "".join(f" {name}={_word(value)}" for name, value in facts_of(record).items())
+        return _one_line(super().formatMessage(record) + facts)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: `at` (RFC 3339, UTC), `level`, `logger`, `message`, and the facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **facts_of(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _word(value: object) -> str:
+    text = str(value)
+    return text if text and not any(c.isspace() or c in '"=' for c in text) else json.dumps(text)
+
+
+def _one_line(text: str) -> str:
+    """Keep a client from writing lines of its own into the log."""
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def configure(level: str, format: str) -> None:
+    """Send what `wshttp` and Tornado log to standard error, from `level` on; `format` is `text` or `json`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    for name in ("wshttp", "tornado"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Change from which level on lines are written."""
+    for name in ("wshttp", "tornado"):
+        logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # ours is `wshttp.access`
