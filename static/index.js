@@ -103,6 +103,13 @@ function closed({ code, reason }, opened) {
   element("reconnect").hidden = false;
 }
 
+/** Open the socket anew, as whoever this page is now. */
+function comeBack() {
+  socket.onclose = socket.onmessage = null;
+  socket.close(1000, "bye");
+  connect();
+}
+
 function showState(state, text) {
   element("state").dataset.state = state;
   show("state", text);
@@ -201,8 +208,11 @@ async function logIn(event) {
   show("login-error", "");
   const answer = await call("POST", "/login", Object.fromEntries(new FormData(form)));
   button.disabled = false;
-  if (answer?.ok) form.reset(); // the socket is closed with 4000 and comes back as the user's
-  else if (answer) show("login-error", await refusal(answer));
+  if (answer?.ok) {
+    form.reset();
+    // A renewed session closes its sockets with 4000. That of an address has no user: another has begun beside it.
+    if ((await answer.json()).ref !== session?.ref) comeBack();
+  } else if (answer) show("login-error", await refusal(answer));
 }
 
 async function refusal(answer) {

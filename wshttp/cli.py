@@ -109,11 +109,11 @@ def passwd(
             raise typer.Exit(0 if found else 1)
         password = _read_password(stdin)
         _warn(password, cost)
-        added = write_user(file, user, hash_password(password, cost))
+        existed = write_user(file, user, hash_password(password, cost))
     except (UsageError, ValueError, OSError) as error:
         typer.echo(f"wshttp passwd: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, UsageError | ValueError) else 1) from None
-    typer.echo(f"{user} {'added to' if added else 'changed in'} {file}")
+    typer.echo(f"{user} {'changed in' if existed else 'added to'} {file}")
 
 
 def _read_password(stdin: bool) -> str:
