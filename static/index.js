@@ -153,6 +153,9 @@ const on = {
   message({ topic, data, from }) {
     if (topic === TOPIC) showMessage(nameOf(from), String(data?.text ?? data));
   },
+  ok({ expires_in }) {
+    if (session && expires_in !== undefined) showSession({ ...session, expires_in });
+  },
   error({ detail }) {
     notice(detail);
   },

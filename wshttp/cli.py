@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import json
+import signal
 import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +42,8 @@ Config = Annotated[
 
 def _overrides(app_name: str | None, host: str | None, port: int | None, set_: list[str]) -> list[str]:
     named = {"app": app_name, "server.host": host, "server.port": port}
-    return set_ + [f"{key}={value}" for key, value in named.items() if value is not None]
+    # As JSON, which is YAML: an option's value is what it says, `::` no mapping.
+    return set_ + [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
 
 
 def _default_config() -> str:
@@ -63,23 +68,41 @@ def serve(
     path = config or _default_config()
     if reload:
         autoreload.watch(path)
+    culprits: set[str] = set()
     try:
         server = Server.from_config(path, overrides=overrides)
     except ConfigurationError as error:
         _print_mistakes(error)
-        if not reload:
-            raise typer.Exit(2) from None
+        culprits.update(_files_of(error))
+        status = 2
+    else:
+        if reload:
+            server.on_startup(lambda server: autoreload.start())
+        status = server.serve()
+    if reload and status == 2:
+        for file in culprits:
+            autoreload.watch(file)
         asyncio.run(_wait_for_change())
-        return
-    if reload:
-        server.on_startup(lambda server: autoreload.start())
-    sys.exit(server.serve())
+    sys.exit(status)
+
+
+def _files_of(error: BaseException) -> Iterator[str]:
+    """Name the files that an error came through: a module that cannot be imported is not among those that are watched."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield from (frame.filename for frame in traceback.extract_tb(cause.__traceback__))
+        if isinstance(cause, SyntaxError) and cause.filename is not None:
+            yield cause.filename
+        cause = cause.__cause__
 
 
 async def _wait_for_change() -> None:
-    """Wait until a source file changes; Tornado then starts this program again."""
+    """Wait until a source file changes, whereupon Tornado starts this program again, or until a signal."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     autoreload.start()
-    await asyncio.Event().wait()
+    await stopping.wait()
 
 
 @app.command()
@@ -108,8 +131,9 @@ def passwd(
             typer.echo(f"{user} removed from {file}" if found else f"{user} is not in {file}", err=not found)
             raise typer.Exit(0 if found else 1)
         password = _read_password(stdin)
+        hashed = hash_password(password, cost)
         _warn(password, cost)
-        existed = write_user(file, user, hash_password(password, cost))
+        existed = write_user(file, user, hashed)
     except (UsageError, ValueError, OSError) as error:
         typer.echo(f"wshttp passwd: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, UsageError | ValueError) else 1) from None
@@ -118,8 +142,10 @@ def passwd(
 
 def _read_password(stdin: bool) -> str:
     if stdin:
-        text = sys.stdin.read()
-        return text[:-1] if text.endswith("\n") else text
+        try:
+            return sys.stdin.buffer.read().decode().removesuffix("\n")
+        except UnicodeDecodeError:
+            raise UsageError("the password is not UTF-8, as browsers would send it") from None
     password = getpass.getpass("Password: ")
     if getpass.getpass("Again: ") != password:
         raise UsageError("the two passwords differ")

@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from wshttp import logs
@@ -31,7 +32,7 @@ from wshttp.engine.tls import TlsContext
 from wshttp.errors import ConfigurationError, Forbidden
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
-from wshttp.sessions.clock import SystemClock
+from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.decorators import CallbackDecorators
 from wshttp.sessions.session_list import SessionList
 from wshttp.stores.memory import MemoryStore
@@ -69,12 +70,12 @@ class Server(CallbackDecorators):
     To embed it, `await server.start()` and `await server.stop()`; `addresses` then says where it listens.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, clock: Clock | None = None) -> None:
         self.settings = settings or Settings()
         self.addresses: list[str] = []
         """Where the server listens, such as `http://127.0.0.1:8080`; while it runs."""
         self._reread: Callable[[], Settings] | None = None
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._store = MemoryStore(self._clock)
         self._shared = MemoryShared(self._clock)
         self.callbacks = Callbacks(self.settings.session.callback_timeout)
@@ -85,7 +86,7 @@ class Server(CallbackDecorators):
             clock=self._clock,
             store_timeout=self.settings.store.timeout,
         )
-        self.hub = Hub(self.settings, self.callbacks)
+        self.hub = Hub(self.settings, self.callbacks, self._clock)
         self.sessions.notifier = self.hub
         self._hasher = PasswordHasher(self.settings.auth.threads)
         self._throttle = Throttle(self._shared, self._clock)
@@ -105,6 +106,9 @@ class Server(CallbackDecorators):
         self._tls: TlsContext | None = None
         self._engine: StockServer | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._rates = _rates_of(self.settings, self._clock)
+        self._unfinished_setup: Awaitable[Any] | None = None
+        self._reloading: asyncio.Future[None] | None = None
         self._use(self.settings)
 
     @classmethod
@@ -136,9 +140,19 @@ class Server(CallbackDecorators):
             setup = functools.reduce(getattr, name.split("."), importlib.import_module(module))
             result = setup(self)  # type: ignore[operator]  # what is not callable raises, and is reported
         except Exception as error:
-            raise ConfigurationError([f"app: {app} cannot be used: {_where(error)}"]) from error
+            raise _setup_mistake(app, error) from error
         if inspect.isawaitable(result):
-            self.on_startup(lambda server: result)
+            self._unfinished_setup = result
+
+    async def _finish_set_up(self) -> None:
+        """Let an `async` function of `app` do its work, on the loop that the server runs on."""
+        unfinished, self._unfinished_setup = self._unfinished_setup, None
+        if unfinished is None:
+            return
+        try:
+            await unfinished
+        except Exception as error:
+            raise _setup_mistake(self.settings.app, error) from error
 
     # --- registering ------------------------------------------------------------------------------
 
@@ -211,6 +225,7 @@ class Server(CallbackDecorators):
             self._report_users(await asyncio.to_thread(self._authenticator.users_file.load))
         await self.sessions.open()
         try:
+            await self._finish_set_up()
             await self.callbacks.notify("startup", self)
             self._listen()
         except BaseException:
@@ -254,12 +269,13 @@ class Server(CallbackDecorators):
         """
         self.site.draining = True
         timeout = self.settings.server.drain_timeout
+        until = self._clock.monotonic() + timeout + LAST_CALLBACKS
         if self._watcher is not None:
             self._watcher.cancel()
         if self._engine is not None:
             self._engine.stop_accepting()
             await asyncio.gather(self.hub.drain(_window(timeout, len(self.hub))), self._engine.drain(timeout))
-        undelivered = await self.sessions.close(timeout=timeout + LAST_CALLBACKS)
+        undelivered = await self.sessions.close(timeout=until - self._clock.monotonic())
         await self.callbacks.notify("shutdown", self)
         await self.hub.stop()
         if self._engine is not None:
@@ -292,24 +308,34 @@ class Server(CallbackDecorators):
 
     async def _serve(self) -> int:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+        asked = False
 
-        def on_signal() -> None:
-            if stopping.is_set():
+        # Not the loop's own signal handlers: in a program that never gives the loop back, nobody would hear the second.
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            nonlocal asked
+            if asked:
                 os._exit(1)
-            stopping.set()
+            asked = True
+            loop.call_soon_threadsafe(stopping.set)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
-        await self.start()
-        print(f"wshttp listening on {', '.join(self.addresses)}", flush=True)
-        await stopping.wait()
-        undelivered = await self.stop()
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        try:
+            await self.start()
+            print(f"wshttp listening on {', '.join(self.addresses)}", flush=True)
+            await stopping.wait()
+            undelivered = await self.stop()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
         if undelivered:
             _log.error("%d sessions' end callbacks were not delivered", undelivered)
         return 1 if undelivered else 0
 
     # --- settings in force ------------------------------------------------------------------------
+
+    def _reload_soon(self) -> None:
+        self._reloading = asyncio.ensure_future(self.reload())  # kept: the loop alone does not hold on to a task
 
     async def reload(self) -> None:
         """Read the settings again, and take over what can change while running; a mistake changes nothing."""
@@ -325,11 +351,20 @@ class Server(CallbackDecorators):
         changed, fixed = reload_differences(self.settings, new)
         for key in fixed:
             _log.warning("%s changed in the settings; it needs a restart", key)
+        users_file = self._authenticator.users_file
+        if merged.server.max_connections != self.settings.server.max_connections:
+            _raise_file_limit(merged.server.max_connections)
         self._use(merged)
         _log.info("settings reloaded; changed: %s", ", ".join(changed) or "nothing")
+        if users_file is not None and self._authenticator.users_file is None:
+            await self._dismiss(users_file.users)
+        await self.poll_users()
 
     def _use(self, settings: Settings) -> None:
         """Hand settings to all parts; the one place that knows which part takes what."""
+        if settings.rate != self.settings.rate:  # else who is banned would be free again
+            self._rates = _rates_of(settings, self._clock)
+        self.site.rates = self._rates
         self.settings = self.site.settings = settings
         self.callbacks.timeout = settings.session.callback_timeout
         self.sessions.settings = settings.session
@@ -344,19 +379,10 @@ class Server(CallbackDecorators):
         users_file = self._authenticator.users_file
         if auth.users_file is None:
             self._authenticator.users_file = None
-        elif users_file is None or users_file.path != auth.users_file:
+        elif users_file is None:
             self._authenticator.users_file = UsersFile(auth.users_file)
-        rate = settings.rate
-        self._rates = AddressRates(
-            rate.requests_per_second,
-            rate.burst,
-            rate.connections_per_minute,
-            rate.ban,
-            rate.allow,
-            rate.deny,
-            monotonic=self._clock.monotonic,
-        )
-        self.site.rates = self._rates
+        else:
+            users_file.path = auth.users_file  # the next look finds out who is in the other one, and who no longer
         if self._engine is not None:
             self._engine.limits = _limits_of(settings)
             logs.set_level(settings.log.level)
@@ -364,15 +390,9 @@ class Server(CallbackDecorators):
     def _advise(self) -> None:
         """Say at the start what the operator may not expect."""
         settings = self.settings
-        if settings.server.max_connections:
-            files = raise_file_limit(settings.server.max_connections)
-            if files.got < files.wanted:
-                _log.warning(
-                    "server.max_connections needs %d open files, and the system allows %d: raise `ulimit -Hn` "
-                    "(systemd: LimitNOFILE), or lower the setting",
-                    files.wanted,
-                    files.got,
-                )
+        _raise_file_limit(settings.server.max_connections)
+        if not settings.static.folder.is_dir():
+            _log.warning("static.root: %s is no folder; no files are served", settings.static.folder)
         for name in ("idle_timeout", "absolute_timeout"):
             if not getattr(settings.session, name):
                 _log.warning("session.%s is 0: no session ends by it, ever", name)
@@ -396,7 +416,11 @@ class Server(CallbackDecorators):
         if reload is None:
             return
         self._report_users(reload)
-        for user in reload.changed:
+        await self._dismiss(reload.changed)
+
+    async def _dismiss(self, users: Iterable[str]) -> None:
+        """Forget what is known of these users, whose passwords are no longer what they were, and end their sessions."""
+        for user in users:
             self._authenticator.forget(user)
             await self._throttle.forgive(user)
             await self.sessions.end_all(user=user, reason="credentials")
@@ -412,12 +436,40 @@ class Server(CallbackDecorators):
         return {} if counts is None else {"accepted": counts.accepted, "refused": counts.refused}
 
 
-def _where(error: BaseException) -> str:
-    """Say in one line what was raised and where: for the author of an app, without a page of our own frames."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    place = f" ({Path(last.filename).name}:{last.lineno})" if last else ""
-    return f"{type(error).__name__}: {error}{place}".replace("\n", " ")
+def _setup_mistake(app: str | None, error: Exception) -> ConfigurationError:
+    """Say in one line what an application's setup raised and where, for its author: our own frames are of no interest."""
+    ours = (str(Path(__file__).parent), str(importlib.__file__), "<frozen importlib")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = f"app: {app} cannot be used: {type(error).__name__}: {error}{place}"
+    return ConfigurationError([" ".join(text.split())])
+
+
+def _raise_file_limit(max_connections: int) -> None:
+    """Make room for connections (0: no limit, no need), or say that the system does not let us."""
+    if not max_connections:
+        return
+    files = raise_file_limit(max_connections)
+    if files.got < files.wanted:
+        _log.warning(
+            "server.max_connections needs %d open files, and the system allows %d: raise `ulimit -Hn` "
+            "(systemd: LimitNOFILE), or lower the setting",
+            files.wanted,
+            files.got,
+        )
+
+
+def _rates_of(settings: Settings, clock: Clock) -> AddressRates:
+    rate = settings.rate
+    return AddressRates(
+        rate.requests_per_second,
+        rate.burst,
+        rate.connections_per_minute,
+        rate.ban,
+        rate.allow,
+        rate.deny,
+        monotonic=clock.monotonic,
+    )
 
 
 def _window(timeout: float, sockets: int) -> float:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import write_certificate
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
@@ -224,30 +221,7 @@ def connect() -> Callable[..., Any]:
 def certificate(tmp_path: Path) -> Callable[..., tuple[str, str]]:
     """`certificate(name, password=None)` writes a self-signed certificate for localhost and its key as PEM files."""
 
-    def write(name: str, password: bytes | None = None) -> tuple[str, str]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.datetime.now(datetime.UTC)
-        signed = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-        certificate_file, key_file = tmp_path / f"{name}.crt", tmp_path / f"{name}.key"
-        certificate_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        )
-        return str(certificate_file), str(key_file)
-
-    return write
+    return partial(write_certificate, tmp_path)
 
 
 @pytest.fixture

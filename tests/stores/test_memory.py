@@ -146,8 +146,8 @@ async def test_sessions_that_came_and_went_leave_no_memory(clock: FakeClock) -> 
     await store.take_due(100)
     assert await store.owed() == 0
     assert not any(store._slots)
-    assert not (store._by_key or store._by_user._groups or store._by_bucket._groups or store._locks)
-    assert not (store._graves or store._oldest_graves or store._overdue)
+    assert not any([store._by_key, store._by_user._groups, store._by_bucket._groups, store._locks])
+    assert not any([store._graves, store._oldest_graves, store._overdue])
     assert list(store._anonymous) == []
     assert store._anonymous._newest is None
     for calendar in (store._calendar, store._calls):

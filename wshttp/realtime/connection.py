@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from wshttp.errors import ConnectionClosed, SessionEnded, answer_for
-from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, SLOW, Close
-from wshttp.realtime.format import PLAIN, Format, Message
+from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, SLOW, VANISHED, Close, sendable
+from wshttp.realtime.format import PLAIN, Format, Message, size_of
 from wshttp.realtime.rate import TokenBucket
 from wshttp.realtime.transport import Transport
 from wshttp.sessions.data import Json
@@ -60,15 +60,15 @@ class Connection:
         self.user_agent = user_agent
         self.subprotocol = subprotocol
         self.format = format
-        self.opened_at = time.time()
+        self.opened_at = hub.clock.time()
         self.topics: set[str] = set()
         self.local: dict[str, Any] = {}
         self.closed: Close | None = None
         """Code and reason, from the moment at which either side closes."""
         self.disconnected: asyncio.Future[None] | None = None
         """Done when `on_disconnect` has run."""
-        self.announced_open = False
-        """Whether `on_connect` let it in: only then is there an `on_disconnect`."""
+        self.admission: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Whether `on_connect` let it in, once that is known: only then is there an `on_disconnect`."""
         self._ping_sent_at: float | None = None
         self._heard_at = 0.0
         self._hub = hub
@@ -77,7 +77,7 @@ class Connection:
         self._inbox: deque[Message] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._rate = TokenBucket(hub.settings.max_messages_per_second, time.monotonic())
+        self._rate = TokenBucket(hub.settings.max_messages_per_second, hub.clock.monotonic())
         self._last_write: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -107,7 +107,7 @@ class Connection:
             await self._wait_for_room(self._last_write)
         if self.closed is not None or self._transport is None:
             raise ConnectionClosed(*(self.closed or (None, None)))
-        self._write(self._transport, data)
+        self._write(self._transport, data)  # raises the same, where the socket is gone and we don't know yet
 
     def post(self, data: Message) -> bool:
         """Send what is already formed, without waiting; tell whether it went out.
@@ -121,13 +121,16 @@ class Connection:
             if self._hub.settings.on_slow == "close":
                 self.close(*SLOW)
             return False
-        self._write(self._transport, data)
+        try:
+            self._write(self._transport, data)
+        except ConnectionClosed:
+            return False  # the transport reports the close itself
         return True
 
     def _has_room(self, data: Message) -> bool:
         limit = self._hub.settings.send_buffer_limit
         unsent = self._transport.unsent if self._transport is not None else 0
-        return not limit or unsent == 0 or unsent + len(data) <= limit
+        return not limit or unsent == 0 or unsent + size_of(data) <= limit
 
     async def _wait_for_room(self, write: asyncio.Future[None]) -> None:
         try:
@@ -138,29 +141,36 @@ class Connection:
             _log.debug("connection %s closed while a message was on its way", self.id)
 
     def _write(self, transport: Transport, data: Message) -> None:
-        try:
-            write = transport.write(data)
-        except ConnectionClosed:
-            return  # the transport reports the close itself
+        write = transport.write(data)
         write.add_done_callback(_retrieve)
         self._last_write = write
         self._hub.statistics.count_sent(data)
 
     # --- receiving ----------------------------------------------------------------------------------
 
-    def opened(self, transport: Transport, handler: MessageHandler) -> None:
-        """Begin: the handshake is through. A connection that was closed meanwhile closes now."""
-        self._transport = transport
+    def opened(
+        self, transport: Transport, handler: MessageHandler, begin: Callable[[], Awaitable[None] | None]
+    ) -> None:
+        """Go on: the handshake is through. `begin` runs before the first message, and what it sends goes out first.
+
+        A connection that was closed meanwhile closes now.
+        """
         self._handler = handler
+        self._worker = asyncio.create_task(self._begin(transport, begin))
+
+    async def _begin(self, transport: Transport, begin: Callable[[], Awaitable[None] | None]) -> None:
+        self._transport = transport
         if self.closed is not None:
             transport.close(*self.closed)
+        await self._run(begin)
+        await self._work()
 
     def received(self, message: Message) -> asyncio.Future[None] | None:
         """Take a message from the transport; while the returned future is not done, it should read no more."""
         if self.closed is not None:
             return None
         self._hub.statistics.count_received(message)
-        if not self._rate.take(time.monotonic()):
+        if not self._rate.take(self._hub.clock.monotonic()):
             self.close(*RATE)
             return None
         self._inbox.append(message)
@@ -189,21 +199,22 @@ class Connection:
 
     async def _handle(self, message: Message) -> None:
         """Handle one message: load and touch its session, call the handler, commit."""
-        handler = self._handler
-        if handler is None or (self.session is not None and not await self._load(self.session)):
-            return
+        if self._handler is not None and (self.session is None or await self._load(self.session)):
+            await self._run(partial(self._handler, self, message))
+
+    async def _run(self, call: Callable[[], Awaitable[None] | None]) -> None:
+        """Call what the application has for an event, as one unit of work, and commit it."""
         with UnitOfWork() as unit:
             try:
-                result = handler(self, message)
+                result = call()
                 if result is not None:
                     await result
                 await unit.commit()
-            except SessionEnded:
-                pass  # its sockets are being closed, this one included
             except ConnectionClosed:
                 pass  # the client left while it was being answered
             except Exception as error:
-                self._failed(error)
+                if self.closed is None:  # else the reason is known: often the end of its session
+                    self._failed(error)
 
     async def _load(self, session: Session) -> bool:
         """Bring the session up to date, and touch it if messages count as activity; tell whether it lives."""
@@ -264,28 +275,25 @@ class Connection:
     # --- closing ------------------------------------------------------------------------------------
 
     def close(self, code: int = BYE.code, reason: str = BYE.reason) -> None:
-        """Close: from now on nothing is sent or handled any more. Closing twice is no error."""
+        """Close: from now on nothing is sent or handled any more. Closing twice is no error.
+
+        Raises `UsageError` for a code, or a reason over 123 bytes, that no close frame may carry.
+        """
         if self.closed is not None:
             return
-        self.closed = Close(code, reason)
+        self.closed = sendable(code, reason)
         self._inbox.clear()
-        self._hub.forget(self)
+        self._make_room()
+        self.disconnected = self._hub.part(self)
         if self._transport is not None:
             self._transport.close(code, reason)
-        self.disconnected = asyncio.ensure_future(self._hub.report_disconnect(self))
 
     def lost(self, code: int | None, reason: str | None) -> None:
         """Take note that the peer closed, or vanished (1006); what it sent before is still handled."""
         if self.closed is not None:
             return
-        self.closed = Close(code or 1006, reason or "")
-        self._hub.forget(self)
-        self.disconnected = asyncio.ensure_future(self._disconnect_in_order())
-
-    async def _disconnect_in_order(self) -> None:
-        if self._worker is not None:
-            await asyncio.wait({self._worker})
-        await self._hub.report_disconnect(self)
+        self.closed = Close(code or VANISHED, reason or "")
+        self.disconnected = self._hub.part(self, self._worker)
 
     # --- topics -------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.data import Json, checked
+from wshttp.sessions.session import whole_seconds
 
 VERSION: Final = 1
 
@@ -72,7 +73,9 @@ class EnvelopeSocket:
             self._refuse(connection, envelope, error)
             return
         if "id" in envelope:
-            self._hub.tell([connection], {"type": "ok", "id": envelope["id"], **(answer or {})})
+            self._hub.tell(
+                [connection], {"type": "ok", "id": envelope["id"], **_time_left(connection), **(answer or {})}
+            )
 
     def _refuse(self, connection: Connection, envelope: Envelope, error: PeerError) -> None:
         answer = answer_for(error)
@@ -110,9 +113,11 @@ class EnvelopeSocket:
     async def _publish(self, connection: Connection, envelope: Envelope) -> Envelope:
         topic, data = _topic(envelope), envelope.get("data")
         decision = await self._callbacks.decide("publish", connection, topic, data, on_failure=False)
-        if decision is False or (topic not in connection.topics and not self._is_public(topic)):
+        if decision is None:
+            decision = topic in connection.topics or await self._may_join(connection, topic)
+        if decision is False:
             raise Forbidden(f"publishing on {topic!r} is not allowed here")
-        if decision is not None and decision is not True:
+        if decision is not True:
             data = checked(decision)
         return {"receivers": await self._hub.publish(topic, data, sender=connection)}
 
@@ -125,6 +130,11 @@ class EnvelopeSocket:
         if not self._callbacks["message"]:
             raise BadRequest("nothing here takes messages of type 'app'")
         await self._callbacks.notify("message", connection, envelope.get("data"))
+
+
+def _time_left(connection: Connection) -> Envelope:
+    """Say how long the session still lives: a message may have prolonged it."""
+    return {} if connection.session is None else {"expires_in": whole_seconds(connection.session.expires_in)}
 
 
 def _parse(message: Message) -> Envelope:

@@ -12,6 +12,11 @@ SUBPROTOCOL: Final = "wshttp.v1"
 Message: TypeAlias = str | bytes
 
 
+def size_of(message: Message) -> int:
+    """Return the bytes that a message takes, without its frame."""
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+
+
 class Format(Protocol):
     """Turn what an application sends into what goes over a connection."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -17,9 +18,11 @@ from wshttp.config import Settings
 from wshttp.errors import LimitReached, SessionEnded, WshttpError
 from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
 from wshttp.realtime.connection import Connection
-from wshttp.realtime.format import ENVELOPE, Format, Message, to_json
+from wshttp.realtime.format import ENVELOPE, Format, Message, size_of, to_json
 from wshttp.realtime.presence import Member, Presence
+from wshttp.sessions.addresses import bucket
 from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.session import Session
@@ -28,6 +31,9 @@ from wshttp.sessions.unit_of_work import UnitOfWork
 
 BEAT: Final = 1.0
 """Seconds between looks at who has to be pinged, has not answered, or has left a topic for good."""
+
+LAST_PARTINGS: Final = 1.0
+"""Seconds that `on_disconnect` of the last connections has when the hub stops; those of sessions have had theirs."""
 
 Filter: TypeAlias = Callable[[Connection], bool] | Collection[Connection]
 
@@ -48,22 +54,25 @@ class HubStatistics:
 
     def count_sent(self, message: Message) -> None:
         self.sent += 1
-        self.sent_bytes += len(message)
+        self.sent_bytes += size_of(message)
 
     def count_received(self, message: Message) -> None:
         self.received += 1
-        self.received_bytes += len(message)
+        self.received_bytes += size_of(message)
 
 
 class Hub:
     """Connections, and what is sent to several of them."""
 
-    def __init__(self, settings: Settings, callbacks: Callbacks) -> None:
+    def __init__(self, settings: Settings, callbacks: Callbacks, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.statistics = HubStatistics()
         self._callbacks = callbacks
         self._connections: dict[str, Connection] = {}
         self._by_session: dict[str, dict[Connection, None]] = {}
         self._by_topic: dict[str, dict[Connection, None]] = {}
+        self._per_address: Counter[str] = Counter()
+        self._partings: dict[str, set[asyncio.Future[None]]] = {}
         self._slices = Slices()
         self._heart: asyncio.Task[None] | None = None
         self.presence = Presence(settings.session.presence_grace)
@@ -75,6 +84,8 @@ class Hub:
         self.touch = settings.session.touch
         self.max_per_session = settings.session.max_connections_per_session
         self.max_connections = settings.server.max_connections
+        self.max_per_address = settings.server.max_connections_per_ip
+        self.ipv6_prefix = settings.session.ipv6_prefix
         self.write_timeout = settings.server.write_timeout
         self.presence.grace = settings.session.presence_grace
 
@@ -95,29 +106,60 @@ class Hub:
         return list(self._by_session.get(ref, ()))
 
     def register(self, connection: Connection) -> None:
-        """Take in a connection whose handshake is about to be answered.
-
-        Raises `SessionEnded` and `LimitReached` (`session.max_connections_per_session`).
-        """
+        """Take in a connection whose handshake is about to be answered. Raises `SessionEnded` and `LimitReached`."""
         session = connection.session
+        if session is not None and session.ended is not None:
+            raise SessionEnded(session.ref, session.ended)
+        self._check_limits(connection)
         if session is not None:
-            if session.ended is not None:
-                raise SessionEnded(session.ref, session.ended)
-            held = self._by_session.setdefault(session.ref, {})
-            if self.max_per_session and len(held) >= self.max_per_session:
-                raise LimitReached("session.max_connections_per_session", self.max_per_session, in_all=False)
-            held[connection] = None
+            self._by_session.setdefault(session.ref, {})[connection] = None
+        self._per_address[self._address(connection)] += 1
         self._connections[connection.id] = connection
         self.statistics.opened += 1
         if self._heart is None:
-            self._heart = asyncio.create_task(self._beat_for_ever())
+            self._heart = asyncio.create_task(self._beat_while_needed())
         if session is not None:
             self.changed(session.record)
 
-    def forget(self, connection: Connection) -> None:
-        """Take out a connection that closes; no error where it is not in."""
+    def _check_limits(self, connection: Connection) -> None:
+        """Raise `LimitReached` where one more is too many.
+
+        The engine counts clients that connect themselves; those behind a trusted proxy are known here only.
+        """
+        if self.max_connections and len(self) >= self.max_connections:
+            raise LimitReached("server.max_connections", self.max_connections, in_all=True)
+        if connection.remote_ip and 0 < self.max_per_address <= self._per_address[self._address(connection)]:
+            raise LimitReached("server.max_connections_per_ip", self.max_per_address, in_all=False)
+        if connection.session is not None and 0 < self.max_per_session <= self.connections(connection.session.ref):
+            raise LimitReached("session.max_connections_per_session", self.max_per_session, in_all=False)
+
+    def _address(self, connection: Connection) -> str:
+        return bucket(connection.remote_ip, self.ipv6_prefix)
+
+    def part(
+        self, connection: Connection, last: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
+        """Take out a connection that closes. What is returned is done when its `on_disconnect` has run, after `last`."""
+        self._forget(connection)
+        parting = asyncio.ensure_future(self._disconnect(connection, last))
+        held = self._partings.setdefault(_member_ref(connection), set())
+        held.add(parting)
+        parting.add_done_callback(lambda _: self._parted(_member_ref(connection), parting))
+        return parting
+
+    def _parted(self, ref: str, parting: asyncio.Future[None]) -> None:
+        held = self._partings[ref]
+        held.discard(parting)
+        if not held:
+            del self._partings[ref]
+
+    def _forget(self, connection: Connection) -> None:
         if self._connections.pop(connection.id, None) is None:
             return
+        address = self._address(connection)
+        self._per_address[address] -= 1
+        if not self._per_address[address]:
+            del self._per_address[address]
         for topic in list(connection.topics):
             self.unsubscribe(connection, topic)
         session = connection.session
@@ -137,9 +179,11 @@ class Hub:
             connection.close(*KICKED)
         return connection is not None
 
-    async def report_disconnect(self, connection: Connection) -> None:
-        """Run `on_disconnect`, once per connection, and commit what it changed."""
-        if connection.announced_open and self._callbacks["disconnect"]:
+    async def _disconnect(self, connection: Connection, last: asyncio.Future[None] | None) -> None:
+        """Run `on_disconnect`, once per connection that `on_connect` let in, and commit what it changed."""
+        if last is not None:
+            await asyncio.wait({last})
+        if await connection.admission and self._callbacks["disconnect"]:
             code, reason = connection.closed or (None, None)
             with UnitOfWork() as unit:
                 await self._callbacks.notify("disconnect", connection, code, reason)
@@ -256,7 +300,7 @@ class Hub:
         held.pop(connection, None)
         if not held:
             self._by_topic.pop(topic, None)
-        member = self.presence.leave(topic, _member_ref(connection), time.monotonic())
+        member = self.presence.leave(topic, _member_ref(connection), self.clock.monotonic())
         if member is not None:
             self._announce("left", topic, member)
 
@@ -294,26 +338,32 @@ class Hub:
             connection.close(*session_ended(reason))
         for topic, member in self.presence.remove(record.ref):
             self._announce("left", topic, member)
-        return _all_done([each.disconnected for each in connections if each.disconnected is not None])
+        return _all_done(self._partings.get(record.ref, ()))
 
     # --- heartbeat ----------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Cease to ping, and abort what is still open."""
+        """Cease to ping, close what is still open, and let `on_disconnect` come to its end."""
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
             self._heart = None
         for connection in list(self._connections.values()):
             connection.close(*GOING_AWAY)
+        partings = [parting for held in self._partings.values() for parting in held]
+        if partings:
+            _, hanging = await asyncio.wait(partings, timeout=LAST_PARTINGS)
+            for parting in hanging:
+                parting.cancel()
 
-    async def _beat_for_ever(self) -> None:
-        while True:
+    async def _beat_while_needed(self) -> None:
+        while self._connections or self.presence.anybody_leaving:
             await asyncio.sleep(BEAT)
             try:
-                await self.beat(time.monotonic())
+                await self.beat(self.clock.monotonic())
             except Exception:
                 _log.exception("a heartbeat failed; the next one follows")
+        self._heart = None
 
     async def beat(self, now: float) -> None:
         """Ping who was silent, close who did not answer, let go who left; `now` is in monotonic seconds."""
@@ -355,6 +405,6 @@ def _passes(chosen: Filter, connection: Connection) -> bool:
     return chosen(connection) if callable(chosen) else connection in chosen
 
 
-async def _all_done(futures: list[asyncio.Future[None]]) -> None:
+async def _all_done(futures: Collection[asyncio.Future[None]]) -> None:
     if futures:
-        await asyncio.wait(futures)
+        await asyncio.wait(set(futures))

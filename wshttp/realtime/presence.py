@@ -70,6 +70,11 @@ class Presence:
         topics = sorted(self._by_ref.get(ref, ()))
         return [(topic, member) for topic in topics if (member := self._remove(topic, ref)) is not None]
 
+    @property
+    def anybody_leaving(self) -> bool:
+        """Whether `due` will have somebody to report, sooner or later."""
+        return bool(self._leaving)
+
     def due(self, now: float) -> list[tuple[str, Member]]:
         """Take out those whose grace is over, to be announced."""
         over = [(topic, ref) for topic, ref in self._leaving if self._topics[topic][ref].leaves_at <= now]

@@ -125,9 +125,15 @@ async def _find_token(
     token = SessionId.presented_token(value)
     if token is None:
         return None
-    session = await sessions.find(token, touch=touch)
-    if isinstance(session, Session) and not _at_home(sessions, session, presented):
+    drift = sessions.settings.drift
+    may_refuse = not {drift.ip, drift.user_agent}.isdisjoint({"prefix", "strict"})
+    session = await sessions.find(token, touch=touch and not may_refuse)
+    if not isinstance(session, Session):
+        return session
+    if not _at_home(sessions, session, presented):
         return None
+    if touch and may_refuse:  # not before: who is refused does not keep it alive
+        return await sessions.get_by_ref(session.ref, touch=True)
     return session
 
 

@@ -37,6 +37,8 @@ class Pending:
     """The keys of `view` that differ from what was read."""
     sources: dict[str, Json] = field(default_factory=dict)
     """By key: the committed container that the one in `view` is a copy of."""
+    under_way: list[Changes] = field(default_factory=list)
+    """Commits that the store has not answered yet; this unit sees what they write."""
     scheduled: list[Scheduled] = field(default_factory=list)
     idle_timeout: float | None = None
     absolute_timeout: float | None = None
@@ -45,7 +47,7 @@ class Pending:
         """Return the value as this unit sees it, or `ABSENT`."""
         if key in self.changed:
             return self.view[key]
-        value = committed.get(key, ABSENT)
+        value = self._base(committed).get(key, ABSENT)
         if value is ABSENT or not is_container(value):
             return value
         if key not in self.view or self._is_outdated(key, value):
@@ -68,21 +70,32 @@ class Pending:
         """Show a copy of `value` under `key`; its changes count for as long as it is what is shown there."""
 
         def mark() -> None:
-            if self.view.get(key) is not tracked:
-                return
-            if self.session.ended is not None:
+            is_shown = self.view.get(key) is tracked
+            if is_shown and self.session.ended is None:
+                self.changed.add(key)
+            elif is_shown:
                 del self.view[key]  # reads give the last data
                 self.changed.discard(key)
+            if self.session.ended is not None:
                 raise SessionEnded(self.session.ref, self.session.ended)
-            self.changed.add(key)
 
         tracked = self.view[key] = checked(value, mark)
 
     def keys(self, committed: dict[str, Json]) -> list[str]:
         """Return the keys as this unit sees them: committed ones first, then its own."""
-        own = [key for key in self.changed if key not in committed and self.view[key] is not ABSENT]
+        base = self._base(committed)
+        own = [key for key in self.changed if key not in base and self.view[key] is not ABSENT]
         gone = {key for key in self.changed if self.view[key] is ABSENT}
-        return [key for key in committed if key not in gone] + sorted(own)
+        return [key for key in base if key not in gone] + sorted(own)
+
+    def _base(self, committed: dict[str, Json]) -> dict[str, Json]:
+        """Return what is committed, or just about to be."""
+        if not self.under_way:
+            return committed
+        values = dict(committed)
+        for changes in self.under_way:
+            values |= changes.values
+        return {key: value for key, value in values.items() if value is not ABSENT}
 
     @property
     def dirty(self) -> bool:
@@ -90,24 +103,29 @@ class Pending:
         timeouts = self.idle_timeout is not None or self.absolute_timeout is not None
         return bool(self.changed or self.scheduled) or timeouts
 
-    def changes(self) -> Changes:
-        """Return what is to be written, as plain values that later changes do not reach."""
+    def begin(self) -> Changes:
+        """Return what is to be written, as plain values that later changes do not reach, and begin anew.
+
+        Containers stay, so that a reference held to one still reports its changes.
+        """
         values = {key: ABSENT if self.view[key] is ABSENT else checked(self.view[key]) for key in self.changed}
-        return Changes(
+        changes = Changes(
             values,
             scheduled=self.scheduled,
             idle_timeout=self.idle_timeout,
             absolute_timeout=self.absolute_timeout,
         )
-
-    def settle(self, changes: Changes) -> None:
-        """Forget what is committed; containers stay, so that a reference held to one still reports its changes."""
-        self.sources |= changes.values
-        self.changed = set()
         self.view = {key: value for key, value in self.view.items() if is_container(value) and value is not ABSENT}
-        self.sources = {key: self.sources[key] for key in self.view}
+        self.sources = {key: values.get(key, self.sources.get(key)) for key in self.view}
+        self.changed = set()
         self.scheduled = []
         self.idle_timeout = self.absolute_timeout = None
+        self.under_way.append(changes)
+        return changes
+
+    def finish(self, changes: Changes) -> None:
+        """Hear that the store has answered."""
+        self.under_way = [other for other in self.under_way if other is not changes]
 
     def restore(self, changes: Changes) -> None:
         """Take back what was not committed, unless it was changed again since."""
@@ -172,8 +190,7 @@ class UnitOfWork:
                 await self._commit_one(session, pending)
 
     async def _commit_one(self, session: Session, pending: Pending) -> None:
-        changes = pending.changes()
-        pending.settle(changes)
+        changes = pending.begin()
         try:
             await session.apply(changes)
         except StoreUnavailable:
@@ -182,6 +199,8 @@ class UnitOfWork:
         except SessionEnded:
             if session.ref not in self.ended:
                 raise
+        finally:
+            pending.finish(changes)
 
     def rollback(self) -> None:
         """Drop what is not committed."""

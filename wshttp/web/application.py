@@ -170,6 +170,7 @@ class SiteFiles(FilesHandler, Responder):  # type: ignore[misc]  # its methods t
         except HTTPError as error:
             if error.status_code != 404 or not self.site.callbacks["request"]:
                 raise
-            visit = self.visit or await self.identify()
+            self.wants_session = True  # type: ignore[misc]  # of this request: from here on it is like one of a route
+            visit = await self.identify()
             await visit.begin(auto_start=self.starts_session())
-            await self.respond(await _ask_the_application(Request(self, {}, RequestBody(0))))
+            await self.respond(await _ask_the_application(Request(self, {}, RequestBody.of(self.request.body))))

@@ -23,6 +23,15 @@ class RequestBody:
         self._wanted = True
         self._lost = False
 
+    @classmethod
+    def of(cls, content: bytes) -> RequestBody:
+        """Make a body that is there as a whole."""
+        body = cls(len(content))
+        if content:
+            body.feed(content)
+        body.complete()
+        return body
+
     # --- the connection's side --------------------------------------------------------------------
 
     def feed(self, chunk: bytes) -> asyncio.Future[None] | None:
@@ -73,6 +82,19 @@ class RequestBody:
             if maximum and len(content) > maximum:
                 raise _too_large(maximum)
         return bytes(content)
+
+    async def drain(self, timeout: float) -> None:
+        """Drop the rest, and wait for its end, at most `timeout` seconds.
+
+        A connection whose request was not read to the end can only be closed: lost to the client's next request,
+        and to this one's answer where the client is still sending.
+        """
+        self.discard()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._arrived.wait()
+        except TimeoutError:
+            pass  # it gets its answer all the same
 
     def _take(self) -> bytes | None:
         chunk, self._chunk = self._chunk, None

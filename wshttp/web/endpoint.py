@@ -6,17 +6,19 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
-from tornado.web import Application, HTTPError, stream_request_body
+from tornado.web import Application, Finish, HTTPError, stream_request_body
 
 from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
 from wshttp.web.body import RequestBody
 from wshttp.web.request import Request
 from wshttp.web.responder import Responder
+from wshttp.web.response import Response
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -24,6 +26,9 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 SERIALIZE_WAIT = 10.0
 """Seconds that a request waits for the others of its session, where its route takes them one at a time."""
+
+LINGER = 2.0
+"""Seconds that an answer waits for the end of a body that nobody reads; own choice."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +103,20 @@ class EndpointHandler(Responder):
     async def prepare(self) -> None:
         # Each way to read the body has its own limit: server.max_body_size, or those of an upload.
         self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]  # documented for this use
-        self.endpoint()
-        await super().prepare()
-        if not self._finished and self._body.announced != 0 and self._has_body():
+        try:
+            self.endpoint()
+            await super().prepare()
+        except Exception as refusal:
+            if not self._has_body():
+                raise
+            self._answering = asyncio.create_task(self._fail_after_body(refusal))
+            return
+        if not self._finished and self._has_body():
             self._answering = asyncio.create_task(self._answer_or_fail())
 
     def _has_body(self) -> bool:
-        return self._body.announced is not None or "Transfer-Encoding" in self.request.headers
+        announced = self._body.announced
+        return announced > 0 if announced is not None else "Transfer-Encoding" in self.request.headers
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self._body.feed(chunk)
@@ -128,11 +140,16 @@ class EndpointHandler(Responder):
         try:
             await self._answer()
         except Exception as error:
-            if not self._finished:
-                self.fail(error)
+            await self._fail_after_body(error)
 
-    def fail(self, error: Exception) -> None:
+    async def _fail_after_body(self, error: Exception) -> None:
         """Answer an error, unless there is nobody left to answer."""
+        await self._body.drain(LINGER)
+        if self._finished:
+            return
+        if isinstance(error, Finish):
+            self.finish(*error.args)
+            return
         self.log_exception(type(error), error, error.__traceback__)
         if isinstance(error, ClientDisconnected | StreamClosedError):
             if self.visit is not None:
@@ -148,19 +165,25 @@ class EndpointHandler(Responder):
         request = Request(self, {k: _decoded(v) for k, v in self.path_kwargs.items()}, self._body)
         try:
             if endpoint.serialize and self.has_session:
-                await self._answer_alone(endpoint, request)
+                response = await self._begin_alone(endpoint, request)
             else:
-                await self.respond(await endpoint(request))
+                response = Response.of(await endpoint(request))
+                await self.begin(response)
+            await self._body.drain(LINGER)
+            self.finish(response.content() or None)
         finally:
             self._body.discard()
 
-    async def _answer_alone(self, endpoint: Endpoint, request: Request) -> None:
-        try:
-            async with self.session.lock(SERIALIZE_WAIT):
-                result = await endpoint(request)
-        except TimeoutError:
-            raise TooManyRequests(1.0, "other requests of this session are still being handled") from None
-        await self.respond(result)
+    async def _begin_alone(self, endpoint: Endpoint, request: Request) -> Response:
+        """Call the endpoint, and send what it streams, while no other request of the session is handled."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.session.lock(SERIALIZE_WAIT))
+            except TimeoutError:
+                raise TooManyRequests(1.0, "other requests of this session are still being handled") from None
+            response = Response.of(await endpoint(request))
+            await self.begin(response)
+        return response
 
 
 def _decoded(value: str) -> str:

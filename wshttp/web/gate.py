@@ -17,6 +17,7 @@ from tornado.httputil import HTTPServerRequest, split_host_and_port
 
 from wshttp.errors import Forbidden, TooManyRequests
 from wshttp.sessions.addresses import bucket
+from wshttp.web.paths import decoded_path, encoded_path
 from wshttp.web.site import Site
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -89,4 +90,6 @@ def needs_origin(request: HTTPServerRequest) -> bool:
 def login_redirect(target: str, request: HTTPServerRequest) -> str:
     """Return where an anonymous visitor of a protected path is sent: the rule's page, told where to come back to."""
     joint = "&" if "?" in target else "?"
-    return f"{target}{joint}next={quote(request.uri or '/', safe='')}"
+    here = encoded_path(decoded_path(request.path))  # as it came, it may begin with `//`, which names a host
+    query = f"?{request.query}" if request.query else ""
+    return f"{target}{joint}next={quote(here + query, safe='')}"

@@ -8,27 +8,23 @@ import logging
 from asyncio import Future
 from typing import Any, ClassVar
 
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import Finish, HTTPError, RequestHandler
 
-from wshttp.auth.basic import challenge
-from wshttp.errors import BadCredentials, ClientDisconnected, UsageError, answer_for
+from wshttp.errors import BackendError, UsageError, answer_for
 from wshttp.sessions.session import Session
 from wshttp.web import gate
+from wshttp.web.answering import Answering, error_of
+from wshttp.web.methods import Methods
 from wshttp.web.paths import decoded_path, protection_of
-from wshttp.web.problems import CONTENT_TYPE, problem
-from wshttp.web.site import Site, site_of
 from wshttp.web.visit import Visit
-
-SERVER: str = "wshttp"
 
 _log = logging.getLogger("wshttp.web")
 
 
-class Gate(RequestHandler):
+class Gate(Answering):
     """Let requests in, or not; see `web.gate` for what is asked, in which order.
 
     Stands before every handler of a server, as a base class or mixed in by `gated`.
-    Our errors become `application/problem+json`.
     """
 
     wants_session: ClassVar[bool] = False
@@ -37,11 +33,6 @@ class Gate(RequestHandler):
     """Whether a Basic header has to be right. A log-in looks at it itself."""
     is_handshake: ClassVar[bool] = False
     visit: Visit | None = None
-
-    @property
-    def site(self) -> Site:
-        """What this application's handlers share."""
-        return site_of(self)
 
     async def prepare(self) -> None:
         await self.enter()
@@ -62,7 +53,7 @@ class Gate(RequestHandler):
         if rule is not None:
             if visit.user is None and rule.redirect and request.method in gate.SAFE_METHODS:
                 self.redirect(gate.login_redirect(rule.redirect, request))
-                return
+                raise Finish
             visit.require_user(rule.roles)
         if self.wants_session:
             await visit.begin(auto_start=self.starts_session())
@@ -83,50 +74,6 @@ class Gate(RequestHandler):
         """Whether this request starts a session where there is none."""
         return self.site.settings.session.auto_start
 
-    # --- errors ---------------------------------------------------------------------------------------
-
-    def set_default_headers(self) -> None:
-        super().set_default_headers()
-        self.set_header("Server", SERVER)
-        self.set_header("X-Content-Type-Options", "nosniff")
-
-    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        error = _error_of(kwargs)
-        answer = answer_for(error) if error is not None else None
-        super().send_error(answer.status if answer else status_code, **kwargs)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with a problem, unless the handler's own class says how its errors look."""
-        if getattr(super().write_error, "__func__", None) is not RequestHandler.write_error:
-            super().write_error(status_code, **kwargs)
-            return
-        error = _error_of(kwargs)
-        found = problem(status_code, error)
-        for name, value in {**found.headers, **self._challenge(found.status, error)}.items():
-            self.set_header(name, value)
-        self.set_header("Content-Type", CONTENT_TYPE)
-        self.finish(found.text())
-
-    def _challenge(self, status: int, error: BaseException | None) -> dict[str, str]:
-        """Return how to log in: with Basic where that is asked for; the API must not have browsers pop up a form."""
-        if status != 401:
-            return {}
-        in_api = self.request.path.startswith(self.site.prefix + "/")
-        if isinstance(error, BadCredentials) and not in_api:
-            return {"WWW-Authenticate": challenge(self.site.settings.auth.realm)}
-        return {"WWW-Authenticate": "Session"}
-
-    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        if value is not None and answer_for(value) is not None:
-            _log.info("%s %s: %s", self.request.method, self.request.path, value)
-        elif not isinstance(value, ClientDisconnected):
-            super().log_exception(typ, value, tb)
-
-
-def _error_of(kwargs: dict[str, Any]) -> BaseException | None:
-    error: BaseException | None = kwargs.get("exc_info", (None, None, None))[1]
-    return error
-
 
 class SessionHandler(Gate):
     """A `RequestHandler` with a session, for any `tornado.web.Application` (see `wshttp.attach`).
@@ -138,6 +85,7 @@ class SessionHandler(Gate):
     What a request changes in its session is committed before the last byte of its answer is sent: with an ordinary
     answer, a redirect, an `HTTPError`, at the end of a streamed one. A handler that fails with a 500 drops it.
     If the session ended meanwhile by another's hand, the answer is 401 `session-ended`, or a cut stream.
+    What it changes after `finish()` it commits itself: `await self.session.commit()`.
     A subclass that overrides `prepare` or `finish` calls ours.
     """
 
@@ -148,6 +96,8 @@ class SessionHandler(Gate):
     _announced = False
 
     def starts_session(self) -> bool:
+        if self.request.method == "OPTIONS" or self.request.method not in self.allowed_methods():
+            return False
         return super().starts_session() if self.auto_start is None else self.auto_start
 
     # --- the session ----------------------------------------------------------------------------------
@@ -229,44 +179,23 @@ class SessionHandler(Gate):
         self.detach().close()
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        error = _error_of(kwargs)
-        answer = answer_for(error) if error is not None else None
-        if self.visit is not None and (answer.status if answer else status_code) >= 500:
+        if self.visit is not None and _has_failed(status_code, error_of(kwargs)):
             self.visit.unit.rollback()
         if self._announced and not self._finished:
             self.cut()
             return
         super().send_error(status_code, **kwargs)
 
-    # --- methods --------------------------------------------------------------------------------------
-
-    def head(self, *args: str, **kwargs: str) -> Any:
-        """Answer as GET does; Tornado leaves the body away."""
-        return self.get(*args, **kwargs)
-
-    def options(self, *args: str, **kwargs: str) -> None:
-        """Say which methods there are."""
-        self.set_header("Allow", ", ".join(self.allowed_methods()))
-        self.set_status(204)
-
-    def allowed_methods(self) -> list[str]:
-        """Return the methods that this handler implements."""
-        own = [
-            name
-            for name in ("GET", "POST", "PUT", "PATCH", "DELETE")
-            if getattr(type(self), name.lower()) is not getattr(RequestHandler, name.lower())
-        ]
-        return own + (["HEAD"] if "GET" in own else []) + ["OPTIONS"]
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        if status_code == 405:
-            self.set_header("Allow", ", ".join(self.allowed_methods()))
-        super().write_error(status_code, **kwargs)
-
 
 def gated(handler: type[RequestHandler]) -> type[RequestHandler]:
     """Return a handler class with the gate before it; the same one where it has it already."""
-    return handler if issubclass(handler, Gate) else type(handler.__name__, (Gate, handler), {})
+    return handler if issubclass(handler, Gate) else type(handler.__name__, (Gate, handler, Methods), {})
+
+
+def _has_failed(status: int, error: BaseException | None) -> bool:
+    """Whether a handler failed, rather than chose its answer: by a fault of its own, or of what it depends on."""
+    answer = answer_for(error) if error is not None else None
+    return isinstance(error, BackendError) or (status == 500 and answer is None)
 
 
 class Nothing(Gate):

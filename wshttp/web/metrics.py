@@ -112,5 +112,3 @@ class MetricsHandler(Gate):
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
         self.set_header("Cache-Control", "no-store")
         self.finish(await self._metrics.text())
-
-    head = get  # Tornado leaves the body away

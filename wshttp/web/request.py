@@ -113,7 +113,7 @@ class Request:
     async def json(self) -> Any:
         """Return the body as JSON. Raises `BadRequest` where it is none."""
         try:
-            return json.loads(await self.text())
+            return json.loads(await self.text(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise BadRequest("the body is not JSON") from None
 
@@ -166,3 +166,7 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")  # RFC 8259, section 6; Python's parser takes NaN and Infinity

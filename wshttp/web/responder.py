@@ -25,6 +25,11 @@ class Responder(SessionHandler):
     async def respond(self, result: object) -> None:
         """Answer with what an endpoint returned; see `Response.of`."""
         response = Response.of(result)
+        await self.begin(response)
+        self.finish(response.content() or None)
+
+    async def begin(self, response: Response) -> None:
+        """Prepare the answer, and send what is streamed of it; `finish` sends the rest."""
         self.set_status(response.status)
         if response.body is None:
             self.clear_header("Content-Type")
@@ -33,14 +38,18 @@ class Responder(SessionHandler):
         for name, value in response.headers.items():
             self.set_header(name, value)
         if hasattr(response.body, "__aiter__"):
-            await self._respond_in_parts(cast("AsyncIterator[str | bytes]", response.body))
-        else:
-            self.finish(response.content() or None)
+            await self._stream(cast("AsyncIterator[str | bytes]", response.body))
 
-    async def _respond_in_parts(self, parts: AsyncIterator[str | bytes]) -> None:
+    async def _stream(self, parts: AsyncIterator[str | bytes]) -> None:
         """Send parts as they come, each when the client has taken the one before."""
-        if self.request.method != "HEAD":
+        if self.request.method == "HEAD":
+            await self.flush()  # before `finish` takes the length for 0
+            return
+        try:
             async for part in parts:
                 self.write(part)
                 await self.flush()
-        self.finish()
+        finally:
+            close = getattr(parts, "aclose", None)
+            if close is not None:
+                await close()  # what a generator cleans up is done now, whoever went away

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
@@ -18,7 +17,15 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
-from wshttp.errors import ConnectionClosed, Forbidden, LimitReached, StoreUnavailable, UsageError, WshttpError
+from wshttp.errors import (
+    ConnectionClosed,
+    Forbidden,
+    LimitReached,
+    SessionEnded,
+    StoreUnavailable,
+    UsageError,
+    WshttpError,
+)
 from wshttp.realtime.close_codes import INTERNAL_ERROR
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import ENVELOPE, PLAIN, SUBPROTOCOL, Format, Message
@@ -114,6 +121,8 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
     async def _ask(self, connection: Connection) -> None:
         if await self.site.callbacks.decide("connect", connection, on_failure=False) is False:
             raise Forbidden("the application refused the connection")
+        if connection.closed is not None and connection.session is not None:
+            raise SessionEnded(connection.session.ref, connection.session.ended)  # it ended while we asked
 
     def _choose_subprotocol(self) -> str | None:
         offered = ",".join(self.request.headers.get_list("Sec-WebSocket-Protocol")).split(",")
@@ -173,8 +182,9 @@ class _Wire:
     """Between Tornado's framing and a connection: the delegate of the one, the transport of the other."""
 
     def __init__(self, handler: SessionWebSocketHandler, protocol: WebSocketProtocol, connection: Connection) -> None:
+        self._now = handler.site.hub.clock.monotonic
         self.unsent = 0
-        self.heard_at = time.monotonic()
+        self.heard_at = self._now()
         self._handler = handler
         self._protocol = protocol
         self._connection = connection
@@ -223,15 +233,15 @@ class _Wire:
         return self._handler.on_message(message)
 
     def on_message(self, message: Message) -> Future[None] | None:
-        self.heard_at = time.monotonic()
+        self.heard_at = self._now()
         return self._connection.received(message)
 
     def on_ping(self, data: bytes) -> None:
-        self.heard_at = time.monotonic()
+        self.heard_at = self._now()
         self._handler.on_ping(data)
 
     def on_pong(self, data: bytes) -> None:
-        self.heard_at = time.monotonic()
+        self.heard_at = self._now()
         self._handler.on_pong(data)
 
     def on_ws_connection_close(self, close_code: int | None = None, close_reason: str | None = None) -> None:
