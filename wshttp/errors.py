@@ -19,6 +19,8 @@
     │   └── ClientDisconnected  the client went away in the middle of its request
     └── BackendError            the back end's: a store that does not answer
         ├── StoreUnavailable
+        ├── StoreUnusable       a store that is there, and that this program must not use
+        ├── LockLost            the lock of a session was somebody else's by the time of the commit
         └── StorageFull         the disk of an upload is full
 
 Absent and expired are `None`, not errors.
@@ -186,6 +188,20 @@ class StoreUnavailable(BackendError):
         super().__init__(detail)
 
 
+class StoreUnusable(BackendError):
+    """The store cannot be used at all, and time will not change it; the text is one line for the operator."""
+
+
+class LockLost(BackendError):
+    """A commit under a session's lock came when the lock was no longer held; nothing was changed."""
+
+    def __init__(self, ref: str, retry_after: float = 1.0) -> None:
+        self.ref = ref
+        self.retry_after = retry_after
+        self.detail = "the lock of the session was lost"
+        super().__init__(f"the lock of session {ref} was lost before the commit")
+
+
 class StorageFull(BackendError):
     """The disk, or a quota on it, is full; nothing of the upload was kept."""
 
@@ -217,6 +233,7 @@ _ANSWERS: dict[type[WshttpError], Answer] = {
     TooManyRequests: Answer(429, "too-many-requests", 1013, "rate"),
     LimitReached: Answer(429, "limit-reached", 1013, "capacity"),
     StoreUnavailable: Answer(503, "store-unavailable", 1013, "capacity"),
+    LockLost: Answer(503, "store-unavailable", 1013, "capacity"),
     StorageFull: Answer(507, "store-unavailable", 1013, "capacity"),
 }
 

@@ -368,8 +368,7 @@ class Server(CallbackDecorators):
         self.settings = self.site.settings = settings
         self.callbacks.timeout = settings.session.callback_timeout
         self.sessions.settings = settings.session
-        self._store.tombstone = settings.session.tombstone
-        self._store.warn_before = settings.session.warn_before
+        self._store.use(tombstone=settings.session.tombstone, warn_before=settings.session.warn_before)
         self.hub.use(settings)
         auth = settings.auth
         self._throttle.max_failures = auth.max_failures

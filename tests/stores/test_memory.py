@@ -12,8 +12,9 @@ from wshttp.sessions.ids import SessionId, new_event_id, new_ref
 from wshttp.sessions.record import Reason, Record, Tombstone
 from wshttp.sessions.session_list import SWEEP_INTERVAL
 from wshttp.sessions.store import Created, Limits, Store
-from wshttp.stores import memory
+from wshttp.stores import working_set
 from wshttp.stores.memory import MemoryStore
+from wshttp.stores.working_set import Life
 from wshttp.testing import FakeClock, StoreContract
 
 
@@ -56,7 +57,7 @@ async def _create(store: MemoryStore, name: str, **facts: Any) -> Created:
 
 async def test_tombstones_are_bounded_in_number(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the maximum the oldest goes, however many sessions end."""
-    monkeypatch.setattr(memory, "MAX_TOMBSTONES", 10)
+    monkeypatch.setattr(working_set, "MAX_TOMBSTONES", 10)
     store = MemoryStore(clock)
     for n in range(100):
         await store.end((await _create(store, f"s{n}")).record.ref, Reason.LOGOUT)
@@ -72,8 +73,8 @@ async def test_tombstones_are_forgotten_without_being_asked_for(clock: FakeClock
     clock.advance(300)
     for _ in range(2):
         await store.take_due(64)
-    assert not store._graves
-    assert not store._oldest_graves
+    assert not store._set._graves
+    assert not store._set._oldest_graves
 
 
 async def test_tombstone_of_a_successor_outlives_that_of_its_predecessor(clock: FakeClock) -> None:
@@ -92,14 +93,14 @@ async def test_touch_moves_nothing_in_the_calendar(clock: FakeClock) -> None:
     """It is O(1): a life stays where it was entered, and is entered again when it comes up."""
     store = MemoryStore(clock)
     lives = [(await _create(store, f"s{n}")).record for n in range(10)]
-    before = [life.page for life in lives if isinstance(life, memory._Life)]
+    before = [life.page for life in lives if isinstance(life, Life)]
     clock.advance(600)
     for life in lives:
         await store.load(life.key, touch=True)
-    assert [life.page for life in lives if isinstance(life, memory._Life)] == before
+    assert [life.page for life in lives if isinstance(life, Life)] == before
     clock.advance(601)
     assert not (await store.take_due(100)).ended
-    assert [life.page for life in lives if isinstance(life, memory._Life)] != before
+    assert [life.page for life in lives if isinstance(life, Life)] != before
 
 
 async def test_take_due_looks_at_no_more_than_it_was_told_to(clock: FakeClock) -> None:
@@ -133,7 +134,7 @@ async def test_sessions_that_came_and_went_leave_no_memory(clock: FakeClock) -> 
     for n in range(2000):
         created = await _create(store, f"s{n}", remote_ip=f"ip {n}", bucket=f"ip {n}", idle_timeout=float(n + 1))
         ref = created.record.ref
-        await store.settle(created.event.id)
+        await store.settle(created.event)
         await store.apply(ref, Changes(scheduled=[Scheduled(new_event_id(), n, "call", None)]), 0)
         if n % 2:
             key = SessionId.app(f"renewed {n}").key
@@ -141,16 +142,16 @@ async def test_sessions_that_came_and_went_leave_no_memory(clock: FakeClock) -> 
         await store.acquire(ref, "holder", 1)
         ended = await store.end(ref, Reason.LOGOUT)
         assert ended is not None
-        await store.settle(ended.event.id)
+        await store.settle(ended.event)
         clock.advance(0.01)
     await store.take_due(100)
     assert await store.owed() == 0
-    assert not any(store._slots)
-    assert not any([store._by_key, store._by_user._groups, store._by_bucket._groups, store._locks])
-    assert not any([store._graves, store._oldest_graves, store._overdue])
-    assert list(store._anonymous) == []
-    assert store._anonymous._newest is None
-    for calendar in (store._calendar, store._calls):
+    assert not any(store._set._slots)
+    assert not any([store._set._by_key, store._set._by_user._groups, store._set._by_bucket._groups, store._locks._locks])
+    assert not any([store._set._graves, store._set._oldest_graves, store._set._overdue, store._set._owed])
+    assert list(store._set._anonymous) == []
+    assert store._set._anonymous._newest is None
+    for calendar in (store._set._calendar, store._set._calls):
         assert not calendar._pages
         assert len(calendar._heap) < 200
 
@@ -166,9 +167,9 @@ async def test_order_of_idleness_is_that_of_the_last_touch(clock: FakeClock) -> 
         if n % 25 == 0:
             await store.end(refs.pop(numbers.randrange(len(refs))), Reason.ADMIN)
             await store.renew(refs[n // 25], new_ref().encode(), Limits(), user="a", roles=(), version="")
-        times = [life.last_access_at for life in store._anonymous]
+        times = [life.last_access_at for life in store._set._anonymous]
         assert times == sorted(times)
-    assert len(times) == sum(life.user is None for life in store._by_key.values())
+    assert len(times) == sum(life.user is None for life in store._set._by_key.values())
 
 
 async def test_waiters_that_gave_up_leave_no_memory(clock: FakeClock) -> None:
@@ -178,4 +179,4 @@ async def test_waiters_that_gave_up_leave_no_memory(clock: FakeClock) -> None:
     assert await store.acquire(ref, "holder", 1)
     for _ in range(20):
         assert not await store.acquire(ref, "waiter", 0)
-    assert not store._locks[ref].waiting
+    assert not store._locks._locks[ref].waiting

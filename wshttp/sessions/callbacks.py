@@ -134,7 +134,8 @@ class Callbacks:
 
         `timeout` shortens the usual one.
         """
-        for attempt in range(1, MAX_RETRIES + 2):
+        first = event.attempt
+        for attempt in range(first, first + MAX_RETRIES + 1):
             event = replace(event, attempt=attempt)
             try:
                 return await self._once(function, event, arguments, timeout or self.timeout)

@@ -43,6 +43,10 @@ class Changes:
     idle_timeout: float | None = None
     """A new idle time-out, in seconds; `None` leaves it."""
     absolute_timeout: float | None = None
+    holder: str | None = None
+    """Who must hold the session's lock, or nothing is changed and `LockLost` is raised; `None`: nobody need."""
+    token: str = ""
+    """What the caller calls this change, where it may have to ask for it again; see `Store`."""
 
 
 class Conflict(Exception):

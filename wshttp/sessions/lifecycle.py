@@ -16,7 +16,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Any, Final
 
-from wshttp.errors import SessionEnded, WshttpError
+from wshttp.errors import SessionEnded, StoreUnavailable, WshttpError
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.ledger import Ledger
@@ -44,23 +44,41 @@ class Lifecycle:
         self._statistics = statistics
         self._closings = Ledger(slices)
         self._ledger = Ledger(slices)
+        self._unsettled: dict[str, Event] = {}
 
     async def begin(self, session: Session, event: Event) -> None:
         """Run the start callbacks of a new session, and wait for them."""
         self._statistics.started += 1
         _log.info("session started", extra=facts(session.record))
-        if not self._callbacks["session_start"]:
-            await self._store.settle(event.id)
-            return
+        if self._callbacks["session_start"]:
+            await asyncio.shield(self.start(session, event))
+        else:
+            await self._settle(event)
+
+    def start(self, session: Session, event: Event) -> asyncio.Future[None]:
+        """Run the start callbacks of a session; nobody gets it before the returned future is done."""
         session.starting = self._ledger.deliver(session.ref, partial(self._start, session, event))
-        await asyncio.shield(session.starting)
+        return session.starting
 
     async def _start(self, session: Session, event: Event) -> None:
         try:
             await self._run(session, event, self._callbacks.notify("session_start", session, event=event))
-            await self._store.settle(event.id)
+            await self._settle(event)
         finally:
             session.starting = None
+
+    async def _settle(self, event: Event) -> None:
+        """Strike an entry; where the store is away, when it is back: what has run is not to run again for that."""
+        try:
+            await self._store.settle(event)
+        except StoreUnavailable:
+            self._unsettled[event.id] = event
+
+    async def settle_again(self) -> None:
+        """Strike what an outage has left. Raises `StoreUnavailable` while it lasts."""
+        for event_id, event in list(self._unsettled.items()):
+            await self._store.settle(event)
+            self._unsettled.pop(event_id, None)
 
     def warn(self, session: Session) -> None:
         """Say that a session is about to expire."""
@@ -81,7 +99,7 @@ class Lifecycle:
     async def _fire(self, session: Session, event: Event) -> None:
         if session.ended is None:
             await self._run(session, event, self._callbacks.notify_scheduled(event, session))
-        await self._store.settle(event.id)
+        await self._settle(event)
 
     async def _run(self, session: Session, event: Event, call: Awaitable[None]) -> None:
         """Run callbacks as one unit of work, and commit what they changed."""
@@ -100,8 +118,9 @@ class Lifecycle:
         The returned future is done when the session's sockets are told.
         """
         reason = event.reason or Reason.ADMIN
-        self._statistics.ended[reason] += 1
-        _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
+        if event.attempt == 1:
+            self._statistics.ended[reason] += 1
+            _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
         return self._closings.deliver(session.ref, partial(self._close, session, event, reason))
 
     async def _close(self, session: Session, event: Event, reason: Reason) -> None:
@@ -132,7 +151,7 @@ class Lifecycle:
         await disconnected
         with UnitOfWork():
             await self._callbacks.notify("session_end", session, reason, event=event)
-        await self._store.settle(event.id)
+        await self._settle(event)
 
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is owed any more, at most `timeout` seconds; tell whether that is so."""

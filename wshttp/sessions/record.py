@@ -33,7 +33,7 @@ RENEWED: Final = "renewed"
 class Record:
     """A session's state. Times are seconds on the store's clock (`Store.now`).
 
-    The memory store hands out its own live object; others hand out a copy. Only a store writes to it.
+    The memory store hands out its own live object; others hand out a copy, which is as it was. Only a store writes to it.
     """
 
     ref: str
@@ -61,6 +61,10 @@ class Record:
     data: dict[str, Json] = field(default_factory=dict)
     size: int = 0
     """Bytes of `data` as JSON."""
+    starting: bool = False
+    """Its start is still owed: nobody but the start's own callbacks works on it yet."""
+    revision: int = 0
+    """Grows with every change and touch: of two copies, the one with the higher is the newer."""
     warned: bool = False
     """The warning for the current deadline has been given."""
     reason: Reason | None = None
@@ -114,6 +118,7 @@ class Event:
     """`start`, `end`, `scheduled`; and, not in the ledger, the name of any other callback."""
     ref: str = ""
     attempt: int = 1
+    """How often it has been handed out or tried."""
     reason: Reason | None = None
     """Of an end."""
     name: str = ""

@@ -275,7 +275,8 @@ class Session(MutableMapping[str, Json]):
     async def lock(self, timeout: float = 10.0) -> AsyncIterator[Session]:
         """Work on the session alone: reads are fresh, and changes are committed before the next holder comes.
 
-        Waits at most `timeout` seconds, then raises `TimeoutError`. Not re-entrant. Raises `SessionEnded`.
+        Waits at most `timeout` seconds, then raises `TimeoutError`. Not re-entrant. Raises `SessionEnded`, and `LockLost`
+        where the lock went to another before the changes were committed (its node was away for longer than its lease).
         A list or dictionary that was read before may be out of date: read it again.
 
             async with session.lock(timeout=5):
@@ -284,8 +285,13 @@ class Session(MutableMapping[str, Json]):
         holder = secrets.token_hex(8)
         try:
             await self._sessions.acquire(self, holder, timeout)
-            yield self
-            await self._unit().commit()
+            unit = self._unit()
+            unit.holders[self] = holder
+            try:
+                yield self
+                await unit.commit()
+            finally:
+                unit.holders.pop(self, None)
         finally:
             await self._sessions.release_lock(self, holder)
 

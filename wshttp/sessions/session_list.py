@@ -39,11 +39,14 @@ from wshttp.sessions.record import Ended, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.slices import Slices
 from wshttp.sessions.statistics import Statistics
-from wshttp.sessions.store import Created, Exists, Full, Limits, Store
+from wshttp.sessions.store import Created, Exists, Full, Limits, Owed, Store
 from wshttp.sessions.unit_of_work import current_unit
 
 SWEEP_INTERVAL: Final = 0.25
 """Seconds between looks at what is due; with the calendar's interval an end is at most half a second late."""
+
+START_INTERVAL: Final = 0.05
+"""Seconds between looks at a session that another node is starting."""
 
 _SLICE: Final = 64
 """Sessions taken from the store at a time."""
@@ -88,15 +91,30 @@ class SessionList:
         self._slices = Slices()
         self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices)
         self._sweeper: asyncio.Task[None] | None = None
+        self._heart: asyncio.Task[None] | None = None
         self._closing = False
 
     # --- opening and closing ----------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """Open the store and begin to sweep."""
+    async def open(self, *, sweep: bool = True) -> None:
+        """Open the store and begin to sweep. Raises what `Store.open` does.
+
+        A store that outlives the process may owe callbacks from before; the first sweep delivers them. Who registers
+        callbacks only after this opens without `sweep`, and calls `begin_sweeping` then.
+        """
         await self.store.open()
+        if not self.settings.secret:
+            self.secret = await self.store.secret()
         self._closing = False
-        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+        if self.store.lease:
+            self._heart = asyncio.create_task(self._beat_for_ever())
+        if sweep:
+            self.begin_sweeping()
+
+    def begin_sweeping(self) -> None:
+        """Do from now on what time brings, and what others have left undone."""
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep_for_ever())
 
     async def close(self, timeout: float = 10.0) -> int:
         """End all sessions with `shutdown` where the store does not outlive the process, and deliver what is owed.
@@ -105,15 +123,15 @@ class SessionList:
         None is created from now on: `create` raises `StoreUnavailable`.
         """
         self._closing = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-            self._sweeper = None
+        await _stopped(self._sweeper)
+        self._sweeper = None
         if not self.store.outlives_process:
             await self.end_all(reason=Reason.SHUTDOWN)
         settled = await self.settled(timeout)
         undelivered = 0 if settled else self._lifecycle.undelivered
         await self._lifecycle.stop()
+        await _stopped(self._heart)
+        self._heart = None
         await self.store.close()
         return undelivered
 
@@ -226,21 +244,37 @@ class SessionList:
         session = self._known.get(record.ref)
         if session is None:
             session = self._known[record.ref] = Session(record, self, session_id)
-        session.record = record
+        _update(session, record)
         session.id = session_id or session.id
         return session
 
     async def _started(self, session: Session) -> Session:
         """Wait for `on_session_start`, unless this is called from within the session's own callback."""
         event = current_event()
-        if session.starting is None or (event is not None and event.ref == session.ref):
+        is_starting = session.starting is not None or session.record.starting
+        if not is_starting or session.ended is not None or (event is not None and event.ref == session.ref):
             return session
         try:
             async with asyncio.timeout(self._store_timeout or None):
-                await asyncio.shield(session.starting)
+                if session.starting is not None:
+                    await asyncio.shield(session.starting)
+                else:
+                    await self._started_elsewhere(session)
         except TimeoutError:
             raise StoreUnavailable("the session is still starting") from None
         return session
+
+    async def _started_elsewhere(self, session: Session) -> None:
+        """Wait while another node delivers a session's start, or until a dead node's start is delivered here."""
+        while session.starting is None and session.ended is None:
+            record = await self.store.load_ref(session.ref, touch=False)
+            if record is not None:
+                _update(session, record)
+            if record is None or not record.starting:
+                return
+            await asyncio.sleep(START_INTERVAL)
+        if session.starting is not None:
+            await asyncio.shield(session.starting)
 
     def pin(self, session: Session) -> None:
         """Keep the `Session` itself, since it holds objects that no store has, until it ends."""
@@ -407,7 +441,7 @@ class SessionList:
         record = await self.store.load_ref(session.ref, touch=touch)
         if record is None:
             raise SessionEnded(session.ref, session.record.reason)
-        session.record = record
+        _update(session, record)
 
     async def renew(
         self, session: Session, *, user: str | None = None, roles: tuple[str, ...] = (), version: str = ""
@@ -429,7 +463,8 @@ class SessionList:
             )
         except SessionEnded:
             raise SessionEnded(session.ref, session.record.reason) from None
-        session.record, session.id = renewed.record, new_id
+        _update(session, renewed.record)
+        session.id = new_id
         for ended in renewed.ended:
             self._conclude(ended)
         log.info("session renewed", extra=facts(session.record))
@@ -442,7 +477,7 @@ class SessionList:
             merge(session.record, changes, self.settings.max_data)
             return
         try:
-            session.record = await self.store.apply(session.ref, changes, self.settings.max_data)
+            _update(session, await self.store.apply(session.ref, changes, self.settings.max_data))
         except SessionEnded:
             raise SessionEnded(session.ref, session.record.reason) from None
         if changes.idle_timeout is not None or changes.absolute_timeout is not None:
@@ -540,7 +575,10 @@ class SessionList:
     async def sweep(self) -> int:
         """Do what time has brought: ends, warnings, scheduled events. Returns the number of ends; costs only what is due."""
         count = 0
+        await self._lifecycle.settle_again()
         while due := await self.store.take_due(_SLICE):
+            for owed in due.owed:
+                self._deliver_again(owed)
             for record in due.expiring:
                 self._lifecycle.warn(self._adopt(record))
             for record, event in due.scheduled:
@@ -553,19 +591,59 @@ class SessionList:
             await self._slices.pause()
         return count
 
+    def _deliver_again(self, owed: Owed) -> None:
+        """Deliver what others have left undone; its event says how often it was tried."""
+        session = self._adopt(owed.record)
+        match owed.event.kind:
+            case "start":
+                self._lifecycle.start(session, owed.event)
+            case "end":
+                self._conclude(Ended(owed.record, owed.event))
+            case _:
+                self._lifecycle.fire(session, owed.event)
+
     async def _sweep_for_ever(self) -> None:
+        is_away = False
         while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
             try:
                 await self.sweep()
+                is_away = False
+            except StoreUnavailable as error:
+                if not is_away:
+                    log.warning("a sweep failed; it goes on when the store is back: %s", error)
+                is_away = True
             except Exception:
                 log.exception("a sweep failed; the next one follows")
+            await asyncio.sleep(SWEEP_INTERVAL)
+
+    async def _beat_for_ever(self) -> None:
+        """Renew this node's lease, in time for two more tries."""
+        while True:
+            await asyncio.sleep(self.store.lease / 3)
+            try:
+                if not await self.store.renew_lease():
+                    log.warning("the lease was lost; others may deliver again what this node was delivering")
+            except Exception as error:
+                log.warning("the lease could not be renewed: %s", error)
 
     def _conclude(self, ended: Ended) -> asyncio.Future[None]:
         """Carry out an end that the store has decided. The future is done when the session's sockets are told."""
         session = self._adopt(ended.record)
         self._pinned.pop(session.ref, None)
         return self._lifecycle.conclude(session, ended.event)
+
+
+def _update(session: Session, record: Record) -> None:
+    """Take over a newer copy of a session's record; a late one never brings an ended session back."""
+    known = session.record
+    if known.ref != record.ref or record.revision >= known.revision:
+        session.record = record
+
+
+async def _stopped(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _require_alive(session: Session) -> None:

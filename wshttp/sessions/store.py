@@ -7,17 +7,28 @@ What two parallel callers get
     - `increment`: N callers adding 1 leave N.
     - `end`: one caller gets `Ended`, all others `None`. Whatever is written to that ref later raises `SessionEnded`.
     - `take_due`, `settle`: what one caller takes, no other gets.
-    - `acquire`: callers wait in order; one holds the lock.
+    - `acquire`: callers wait in order; one holds the lock, and a change that names another holder raises `LockLost`.
+    What a method returns is done for good: in a store that outlives the process, it is where a crash cannot undo it.
+    What one caller was shown is that, too.
 
 What a ref is for
     A write, a touch and an end say which life they mean: a late one never hits a successor under the same id.
 
 Ends and starts are owed
-    `create`, `end` and `take_due` append a ledger entry in the same step. It is owed until `settle`.
+    `create`, `end` and `take_due` append a ledger entry in the same step. It is owed until `settle`, by the node that was
+    given it, for as long as that node renews its lease. `take_due` hands out what a dead node owed, and what was decided in
+    a call whose caller was told nothing (a time-out, a cancellation): the same entry, with `attempt` one higher, and starts
+    before ends. To settle an attempt that is no longer the last does nothing.
+    Until its start is settled a session is `starting`.
     A session past its deadline is over for every method at once, even before `take_due` reports its end; only the count
     of all sessions, and the limit on it, may include it until then.
 
-Absence is `None`; a `Tombstone` says why, for a while. An outage raises `StoreUnavailable`, and nothing was changed then.
+A call that is made again
+    A caller that heard nothing may ask again with the same token (`create`: the same ref), for a minute. If the first call
+    was carried out, the second changes nothing and gets the same answer.
+
+Absence is `None`; a `Tombstone` says why, for a while.
+An outage raises `StoreUnavailable`: then nothing was changed, except where the time ran out; that may be done yet.
 Times are seconds on the store's own clock, `now()`; the only clock across nodes.
 """
 
@@ -28,6 +39,14 @@ from typing import Protocol, TypeAlias
 
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """An entry of the ledger that somebody else was to deliver, and its session: with the last data, if that has ended."""
+
+    record: Record
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +106,13 @@ class Due:
     """Sessions to warn; each once per deadline."""
     ended: list[Ended] = field(default_factory=list)
     scheduled: list[tuple[Record, Event]] = field(default_factory=list)
+    owed: list[Owed] = field(default_factory=list)
+    """What others have left undone; of one session, in the order in which it came to be."""
     more: bool = False
     """There may be more right now."""
 
     def __len__(self) -> int:
-        return len(self.expiring) + len(self.ended) + len(self.scheduled)
+        return len(self.expiring) + len(self.ended) + len(self.scheduled) + len(self.owed)
 
     def __bool__(self) -> bool:
         return len(self) > 0 or self.more
@@ -105,15 +126,25 @@ class Store(Protocol):
 
     outlives_process: bool
     """Sessions are there after a restart: a shutdown then ends none."""
+    lease: float
+    """Seconds after which a node that has not called `renew_lease` counts as dead; 0: no other node could take over."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the store answers, as far as this node knows; while it does not, this node wants no requests."""
 
     def now(self) -> float:
         """Return the store's time now, as well as this node knows it."""
 
     async def open(self) -> None:
-        """Connect, and make what is missing."""
+        """Connect, and make what is missing. Raises `StoreUnavailable`, and `StoreUnusable` or `ConfigurationError`
+        where trying again would not help."""
 
     async def close(self) -> None:
         """Let go of everything; the store may be opened again."""
+
+    async def secret(self) -> bytes:
+        """Return the secret that belongs to these sessions, the same for all nodes; made by whoever asks first."""
 
     async def create(self, record: Record, limits: Limits, *, replace: bool = False) -> Creation:
         """Begin a life. With `replace`, a live session under this key ends first, with reason `replaced`."""
@@ -125,20 +156,28 @@ class Store(Protocol):
         """Find by ref, and touch in the same step; `None` once it has ended."""
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
-        """Merge changes, all or none. Raises `SessionEnded`, `Conflict`, `DataTooLarge`."""
+        """Merge changes, all or none. Raises `SessionEnded`, `LockLost`, `Conflict`, `DataTooLarge`."""
 
-    async def increment(self, ref: str, key: str, by: float, max_data: int) -> float:
+    async def increment(self, ref: str, key: str, by: float, max_data: int, *, token: str = "") -> float:
         """Add to a number (absent: 0) and return the new value. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`."""
 
     async def renew(
-        self, ref: str, key: bytes, limits: Limits, *, user: str | None, roles: tuple[str, ...], version: str
+        self,
+        ref: str,
+        key: bytes,
+        limits: Limits,
+        *,
+        user: str | None,
+        roles: tuple[str, ...],
+        version: str,
+        token: str = "",
     ) -> Renewed | Full:
         """Move a life to a new key and begin both time-outs again; the old key is refused while its tombstone lasts.
 
         A session keeps its user where `user` is `None`. Raises `SessionEnded`.
         """
 
-    async def end(self, ref: str, reason: Reason) -> Ended | None:
+    async def end(self, ref: str, reason: Reason, *, token: str = "") -> Ended | None:
         """End a life; `None` where somebody was first."""
 
     async def take_due(self, maximum: int) -> Due:
@@ -147,11 +186,14 @@ class Store(Protocol):
         Go on while the answer is true: it may be empty and have `more`, so that no call takes long.
         """
 
-    async def settle(self, event_id: str) -> None:
-        """Strike an entry from the ledger: its callbacks have run."""
+    async def settle(self, event: Event) -> None:
+        """Strike an entry from the ledger: its callbacks have run. No error where this attempt is not the last any more."""
 
     async def owed(self) -> int:
         """Count the ledger's entries that are not settled."""
+
+    async def renew_lease(self) -> bool:
+        """Say that this node lives, every third of `lease`. `False`: it came too late, and others may have taken over."""
 
     async def count(self, user: str | None = None, bucket: str | None = None) -> int:
         """Count live sessions, in all or of one user or address bucket."""

@@ -150,6 +150,8 @@ class UnitOfWork:
     def __init__(self) -> None:
         self._pending: dict[Session, Pending] = {}
         self._token: Token[UnitOfWork | None] | None = None
+        self.holders: dict[Session, str] = {}
+        """Under which name this unit holds the locks of sessions: what it changes there is committed under the lock only."""
         self.ended: set[str] = set()
         """Refs of sessions that this unit ended itself: what it changed in them goes with them, without an error."""
 
@@ -191,6 +193,7 @@ class UnitOfWork:
 
     async def _commit_one(self, session: Session, pending: Pending) -> None:
         changes = pending.begin()
+        changes.holder = self.holders.get(session)
         try:
             await session.apply(changes)
         except StoreUnavailable:

@@ -14,6 +14,7 @@ Run it on a store of your own:
 The tests are coroutines: run them with pytest and a plugin that awaits them (pytest-asyncio in mode `auto`, anyio).
 A store whose time cannot be faked leaves `clock` alone and overrides `advance`: it shifts the store's time, or what the
 store has written down. Being late there by some milliseconds does no harm: windows are tens of seconds.
+A store that outlives the process overrides `kill`.
 A store behind a network overrides `arrive`, which waits until calls that were just started have reached it.
 `close_store` is there for what else is to be put away.
 """
@@ -27,12 +28,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from wshttp.errors import DataTooLarge, InvalidValue, SessionEnded
+from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded
 from wshttp.sessions.addresses import bucket
 from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled, encoded_text
 from wshttp.sessions.fake_clock import FakeClock
 from wshttp.sessions.ids import SessionId, new_event_id, new_ref
-from wshttp.sessions.record import RENEWED, Ended, Reason, Record, Tombstone
+from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
 from wshttp.sessions.store import Created, Due, Exists, Full, Limits, Renewed, Store
 
 IDLE: Final = 1200.0
@@ -68,6 +69,10 @@ class StoreContract:
     async def close_store(self, store: Store) -> None:
         """Put a store away."""
         await store.close()
+
+    async def kill(self, store: Store) -> Store | None:
+        """Return the store as it is found, open, when the process that had it was killed; `None` where nothing is."""
+        return None
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass for the store."""
@@ -113,10 +118,10 @@ class StoreContract:
             created = await self._create(store)
             assert (created.event.kind, created.event.ref) == ("start", created.record.ref)
             assert await store.owed() == 1
-            await store.settle("of nobody")
+            await store.settle(Event(new_event_id(), "start", created.record.ref))
             assert await store.owed() == 1
-            await store.settle(created.event.id)
-            await store.settle(created.event.id)
+            await store.settle(created.event)
+            await store.settle(created.event)
             assert await store.owed() == 0
 
     async def test_data_comes_back_as_it_was(self) -> None:
@@ -513,7 +518,7 @@ class StoreContract:
             assert _end_of(ended) == (record.ref, Reason.ADMIN)
             assert (ended.record.data, ended.record.reason, ended.event.kind) == ({"a": 1}, Reason.ADMIN, "end")
             assert (await store.owed(), await store.count()) == (2, 0)
-            await store.settle(ended.event.id)
+            await store.settle(ended.event)
             assert await store.owed() == 1
 
     async def test_end_leaves_a_tombstone_for_a_while(self) -> None:
@@ -679,22 +684,23 @@ class StoreContract:
         """Not before their time, with the id and data they were given; in order, and settled like the others."""
         async with self._store() as store:
             record = (await self._create(store)).record
-            await store.settle((await self._create(store)).event.id)
+            await store.settle((await self._create(store)).event)
             calls = [Scheduled(new_event_id(), 100.0 + n // 5 * 50, f"call {n}", [n, {"a": None}]) for n in range(10)]
             await store.apply(record.ref, Changes(scheduled=calls), MAX_DATA)
-            before = await store.owed()
+            before, events = await store.owed(), []
             await self.advance(99)
             assert not (await self._due(store)).scheduled
             for batch in (calls[:5], calls[5:]):
                 await self.advance(2)
                 due = await self._due(store, maximum=2)
+                events += [event for _, event in due.scheduled]
                 assert [(e.id, e.kind, e.ref, e.name, e.data) for _, e in due.scheduled] == [
                     (call.event_id, "scheduled", record.ref, call.name, call.data) for call in batch
                 ]
                 await self.advance(48)
             assert await store.owed() == before + 10
-            for call in calls:
-                await store.settle(call.event_id)
+            for event in events:
+                await store.settle(event)
             assert await store.owed() == before
 
     async def test_scheduled_events_go_with_their_session(self) -> None:
@@ -857,6 +863,244 @@ class StoreContract:
             await store.release(ref, "holder")
             assert await _raised(store.acquire(ref, "late", 1), SessionEnded)
 
+    async def test_lock_that_was_lost_lets_nothing_through(self) -> None:
+        """A change that names a holder is made while that one holds the lock, and else raises `LockLost`."""
+        async with self._store() as store:
+            ref = (await self._create(store, data={"n": 0})).record.ref
+            for holder in (None, "first", "second"):
+                if holder is not None:
+                    assert await store.acquire(ref, holder, 1)
+                for name in ("first", "second"):
+                    call = store.apply(ref, Changes({"n": name}, holder=name), MAX_DATA)
+                    if name == holder:
+                        assert (await call).data == {"n": name}
+                    else:
+                        assert await _raised(call, LockLost)
+                if holder is not None:
+                    await store.release(ref, holder)
+            assert await self._data(store, ref) == {"n": "second"}
+
+    # --- calls that are made again ------------------------------------------------------------------
+
+    async def test_change_that_is_asked_for_again_is_made_once(self) -> None:
+        """With the token of a call that was carried out, nothing changes, and the answer is that of the first."""
+        async with self._store() as store:
+            ref = (await self._create(store)).record.ref
+            for _ in range(3):
+                assert await store.increment(ref, "n", 1, MAX_DATA, token="one") == 1
+            for token in ("", "", "two", "two"):
+                await store.increment(ref, "m", 1, MAX_DATA, token=token)
+            call = Scheduled(new_event_id(), 10, "call", None)
+            for value in (1, 2):
+                await store.apply(ref, Changes({"a": value}, scheduled=[call], token="three"), MAX_DATA)
+            await store.apply(ref, Changes({"b": 1}, scheduled=[call]), MAX_DATA)
+            assert await self._data(store, ref) == {"n": 1, "m": 3, "a": 1, "b": 1}
+            await self.advance(11)
+            assert len((await self._due(store)).scheduled) == 1
+
+    async def test_life_that_is_begun_renewed_or_ended_again_is_so_once(self) -> None:
+        """The second call gets the first one's answer, with the same entries of the ledger and the same victims."""
+        async with self._store() as store:
+            limits = Limits(max_sessions=1, max_sessions_per_user=1)
+            await self._create(store, user=None)
+            record = _record(store, "same")
+            begun = [await store.create(record, limits) for _ in range(2)]
+            refs = {(one.event.id, one.record.ref, one.ended[0].event.id) for one in begun if isinstance(one, Created)}
+            assert len(refs) == 1
+            assert await store.count() == 1
+            await self._create(store, user="a")
+            key = SessionId.app("new").key
+            renewed = [
+                await store.renew(record.ref, key, limits, user="a", roles=(), version="", token="renewal")
+                for _ in range(2)
+            ]
+            assert len({one.ended[0].event.id for one in renewed if isinstance(one, Renewed)}) == 1
+            ended = [await store.end(record.ref, Reason.LOGOUT, token="end") for _ in range(2)]
+            assert len({one.event.id for one in ended if one is not None}) == 1
+            assert await store.end(record.ref, Reason.LOGOUT, token="other") is None
+            assert await store.owed() == 6
+
+    # --- what a node owes -----------------------------------------------------------------------------
+
+    async def test_session_is_starting_until_its_start_is_settled(self) -> None:
+        """Everybody is told so, and is no longer told when it is over; an end that is settled says nothing of that."""
+        async with self._store() as store:
+            created, other = await self._create(store), await self._create(store)
+            ended = await store.end(other.record.ref, Reason.LOGOUT)
+            assert ended is not None
+            await store.settle(ended.event)
+            for is_starting in (True, False):
+                by_id = await store.load(created.record.key, touch=True)
+                by_ref = await store.load_ref(created.record.ref, touch=False)
+                for found in (by_id, by_ref):
+                    assert isinstance(found, Record)
+                    assert found.starting is is_starting
+                await store.settle(created.event)
+
+    async def test_settling_is_fenced_by_the_attempt(self) -> None:
+        """Who was thought dead cannot strike what somebody else is delivering again."""
+        async with self._store() as store:
+            created = await self._create(store)
+            for attempt in (0, 2):
+                await store.settle(replace(created.event, attempt=attempt))
+                assert await store.owed() == 1
+            await store.settle(created.event)
+            assert await store.owed() == 0
+
+    async def test_copies_of_a_record_tell_which_is_newer(self) -> None:
+        """Every change and touch gives a higher revision than the one before."""
+        async with self._store() as store:
+            record = (await self._create(store)).record
+            revisions = [record.revision]
+            for step in range(5):
+                if step == 0:
+                    revisions.append((await store.apply(record.ref, Changes({"a": 1}), MAX_DATA)).revision)
+                elif step == 1:
+                    await store.increment(record.ref, "n", 1, MAX_DATA)
+                elif step == 2:
+                    revisions.append((await self._renew(store, record.ref, "new", user="a")).record.revision)
+                elif step == 3:
+                    found = await store.load_ref(record.ref, touch=False)
+                    assert found is not None
+                    assert found.revision >= revisions[-1]
+                else:
+                    ended = await store.end(record.ref, Reason.LOGOUT)
+                    assert ended is not None
+                    revisions.append(ended.record.revision)
+            assert revisions == sorted(set(revisions))
+
+    async def test_lease_is_renewed(self) -> None:
+        """A node that has just come is in time; a store that nobody shares needs no lease."""
+        async with self._store() as store:
+            assert store.lease >= 0
+            assert await store.renew_lease()
+            assert store.available
+
+    async def test_secret_is_made_once(self) -> None:
+        """All who ask get the same, after the store was opened again too if it outlives the process."""
+        async with self._store() as store:
+            secrets = await asyncio.gather(*(store.secret() for _ in range(CALLERS)))
+            assert len(set(secrets)) == 1
+            assert len(secrets[0]) >= 32
+            again = await self.kill(store)
+            if again is not None:
+                assert await again.secret() == secrets[0]
+                await self.close_store(again)
+
+    # --- the process dies -----------------------------------------------------------------------------
+
+    async def test_death_loses_nothing_that_was_answered(self) -> None:
+        """Sessions, data, users, time-outs, events and tombstones are there afterwards, and those that are over are not."""
+        async with self._store() as store:
+            start = {"page": "/x"}
+            kept = (await self._create(store, "kept", user="zoë", start=start, data={"a": 1, "b": "ü"})).record
+            await store.apply(kept.ref, Changes({"a": ABSENT, "c": [1.0, {"d": None}]}), MAX_DATA)
+            await store.increment(kept.ref, "n", 2, MAX_DATA)
+            await store.apply(kept.ref, Changes(idle_timeout=5000, absolute_timeout=6000), MAX_DATA)
+            call = Scheduled(new_event_id(), 100, "call", {"x": 1})
+            await store.apply(kept.ref, Changes(scheduled=[call]), MAX_DATA)
+            renewed = (await self._create(store, "old")).record
+            await self._renew(store, renewed.ref, "new", user="b", roles=("r", "s"), version="v")
+            gone = (await self._create(store, "gone", start=start)).record
+            await store.end(gone.ref, Reason.ADMIN)
+            again = await self.kill(store)
+            if again is None:
+                return
+            found = await again.load(kept.key, touch=False)
+            assert isinstance(found, Record)
+            assert encoded_text(found.data) == encoded_text({"b": "ü", "c": [1.0, {"d": None}], "n": 2})
+            assert (found.ref, found.user, found.start) == (kept.ref, "zoë", start)
+            assert (found.idle_timeout, found.absolute_timeout, found.bucket) == (5000, 6000, kept.bucket)
+            assert found.size == len('"b":"ü","c":[1.0,{"d":null}],"n":2,'.encode())
+            other = await again.load(SessionId.app("new").key, touch=False)
+            assert isinstance(other, Record)
+            assert (other.ref, other.user, other.roles, other.version) == (renewed.ref, "b", ("r", "s"), "v")
+            assert await again.load(SessionId.app("old").key, touch=False) == Tombstone(renewed.ref, RENEWED)
+            assert await again.load(gone.key, touch=False) == Tombstone(gone.ref, Reason.ADMIN, start)
+            assert (await again.count(), await again.count("zoë"), await again.count("b")) == (2, 1, 1)
+            await self.advance(101)
+            due = await self._due(again)
+            assert [(event.id, event.name, event.data) for _, event in due.scheduled] == [
+                (call.event_id, "call", {"x": 1})
+            ]
+            await self.close_store(again)
+
+    async def test_death_leaves_what_was_owed_to_others(self) -> None:
+        """Entries that were not settled are handed out once, each with its id and one attempt more, starts before ends."""
+        async with self._store() as store:
+            done, half, whole = [await self._create(store, data={"a": 1}) for _ in range(3)]
+            await store.settle(done.event)
+            ends = {}
+            for created in (half, whole):
+                if created is half:
+                    await store.settle(created.event)
+                ended = await store.end(created.record.ref, Reason.LOGOUT)
+                assert ended is not None
+                ends[created.record.ref] = ended.event
+            expected = {whole.event.id: whole.event, **{event.id: event for event in ends.values()}}
+            current = store
+            for attempt in (2, 3):
+                again = await self.kill(current)
+                if again is None:
+                    return
+                current = again
+                assert await current.owed() == 3
+                found = await current.load_ref(done.record.ref, touch=False)
+                assert found is not None
+                assert not found.starting
+                owed = (await self._due(current, maximum=1)).owed
+                assert {one.event.id: one.event for one in owed} == {
+                    id: replace(event, attempt=attempt) for id, event in expected.items()
+                }
+                kinds = [one.event.kind for one in owed if one.event.ref == whole.record.ref]
+                assert kinds == ["start", "end"]
+                for one in owed:
+                    assert one.record.data == {"a": 1}
+                    assert one.record.reason is Reason.LOGOUT
+                assert not (await self._due(current)).owed
+                await current.settle(expected[whole.event.id])
+                assert await current.owed() == 3
+            for one in owed:
+                await current.settle(one.event)
+            assert await current.owed() == 0
+            await self.close_store(current)
+
+    async def test_death_leaves_a_session_starting(self) -> None:
+        """Nobody gets it before somebody has delivered its start."""
+        async with self._store() as store:
+            created = await self._create(store)
+            again = await self.kill(store)
+            if again is None:
+                return
+            for is_starting in (True, False):
+                found = await again.load(created.record.key, touch=True)
+                assert isinstance(found, Record)
+                assert found.starting is is_starting
+                for one in (await self._due(again)).owed:
+                    await again.settle(one.event)
+            await self.close_store(again)
+
+    async def test_death_does_not_stop_the_clock(self) -> None:
+        """Who falls due meanwhile is ended afterwards, for their own reason; nobody is ended early for it."""
+        async with self._store() as store:
+            over = (await self._create(store, idle_timeout=100)).record
+            touched = (await self._create(store, idle_timeout=1000)).record
+            absolute = (await self._create(store, idle_timeout=0, absolute_timeout=300)).record
+            for _ in range(9):
+                await self.advance(10)
+                await store.load_ref(touched.ref, touch=True)
+            again = await self.kill(store)
+            if again is None:
+                return
+            await self.advance(400)
+            ended = [_end_of(one) for one in (await self._due(again)).ended]
+            assert sorted(ended) == sorted([(over.ref, Reason.IDLE), (absolute.ref, Reason.ABSOLUTE)])
+            await self.advance(599)
+            assert await again.load_ref(touched.ref, touch=False) is not None
+            await self.advance(150)
+            assert await again.load_ref(touched.ref, touch=False) is None
+            await self.close_store(again)
+
     # --- opening and closing ------------------------------------------------------------------------
 
     async def test_store_may_be_opened_again(self) -> None:
@@ -934,6 +1178,7 @@ class StoreContract:
             everything.expiring += due.expiring
             everything.ended += due.ended
             everything.scheduled += due.scheduled
+            everything.owed += due.owed
         return everything
 
     async def _data(self, store: Store, ref: str) -> dict[str, Any]:

@@ -1,0 +1,605 @@
+"""All sessions of one process, as plain objects: what the memory store is, and what the SQLite store works on.
+
+No I/O and no waiting: one process, one event loop, so every method is atomic, and that is the whole of its locking.
+Expiry is lazy: a touch writes one number, and a life that comes up too early is entered again where it belongs by then.
+What is changed is told to a `Log`, in the same step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Protocol
+
+from wshttp.errors import LockLost, SessionEnded
+from wshttp.sessions.changes import ABSENT, Changes, Scheduled, merge, sum_for_increment
+from wshttp.sessions.data import Json
+from wshttp.sessions.ids import new_event_id
+from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
+from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Limits, Owed, Renewed
+from wshttp.stores.answers import Answers
+from wshttp.stores.calendar import Calendar
+from wshttp.stores.index import Index
+from wshttp.stores.locks import Locks
+
+MAX_TOMBSTONES: Final = 100_000
+"""The oldest go first. Without a bound, whoever can make sessions end could fill the memory."""
+
+_CLEARED_PER_GRAVE: Final = 2
+"""Old tombstones that a new one clears away: one would do to keep up, and no caller pays for many."""
+
+_SLOTS: Final = 4096
+"""Dictionaries that share the refs, by their first three digits: none is ever so large that its growth is felt,
+and a scan can say where it is."""
+
+
+@dataclass(slots=True, eq=False)
+class Life(Record):
+    """A live record, with its places in the order of last access and in the calendar."""
+
+    older: Life | None = None
+    newer: Life | None = None
+    page: int | None = None
+    calls: set[_Call] | None = None
+    logged_access_at: float = 0.0
+    """The last access that the log has; the log's own note."""
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A scheduled event; it goes with its life."""
+
+    life: Life
+    scheduled: Scheduled
+    page: int | None = None
+
+
+class _IdleOrder:
+    """Anonymous lives from the longest idle to the most recent: a list linked through the lives, so a touch is O(1)."""
+
+    def __init__(self) -> None:
+        self.oldest: Life | None = None
+        self._newest: Life | None = None
+
+    def __iter__(self) -> Iterator[Life]:
+        life = self.oldest
+        while life is not None:
+            yield life
+            life = life.newer
+
+    def add(self, life: Life) -> None:
+        life.older, life.newer = self._newest, None
+        if self._newest is None:
+            self.oldest = life
+        else:
+            self._newest.newer = life
+        self._newest = life
+
+    def remove(self, life: Life) -> None:
+        if life.older is None:
+            self.oldest = life.newer
+        else:
+            life.older.newer = life.newer
+        if life.newer is None:
+            self._newest = life.older
+        else:
+            life.newer.older = life.older
+        life.older = life.newer = None
+
+    def to_newest(self, life: Life) -> None:
+        if life is not self._newest:
+            self.remove(life)
+            self.add(life)
+
+
+@dataclass(slots=True, eq=False)
+class _Grave:
+    """A tombstone, and until when it stands."""
+
+    key: bytes
+    tombstone: Tombstone
+    until: float
+
+
+class Log(Protocol):
+    """Hears of every change in the step in which it is made. What it is given will change: it takes what it needs."""
+
+    def began(self, life: Life) -> None:
+        """A life begins, with the data that it has."""
+
+    def changed(self, life: Life) -> None:
+        """Something other than data and last access is new: key, user, time-outs."""
+
+    def wrote(self, life: Life, values: Mapping[str, Json]) -> None:
+        """Data is new; `ABSENT` is deleted."""
+
+    def touched(self, life: Life) -> None:
+        """The last access is new."""
+
+    def ended(self, life: Life) -> None:
+        """A life is over; what was scheduled for it is gone."""
+
+    def buried(self, key: bytes, tombstone: Tombstone, until: float) -> None:
+        """A key has a tombstone now."""
+
+    def exhumed(self, key: bytes) -> None:
+        """A key has none any more."""
+
+    def scheduled(self, life: Life, scheduled: Scheduled, due_at: float) -> None:
+        """A call is to come."""
+
+    def called(self, life: Life, event_id: str) -> None:
+        """A call is no longer to come, since it is owed now."""
+
+    def owes(self, event: Event) -> None:
+        """An entry is in the ledger, or is there with another attempt."""
+
+    def settled(self, event: Event) -> None:
+        """An entry is struck."""
+
+
+class NoLog:
+    """Keeps nothing."""
+
+    def began(self, life: Life) -> None: ...
+    def changed(self, life: Life) -> None: ...
+    def wrote(self, life: Life, values: Mapping[str, Json]) -> None: ...
+    def touched(self, life: Life) -> None: ...
+    def ended(self, life: Life) -> None: ...
+    def buried(self, key: bytes, tombstone: Tombstone, until: float) -> None: ...
+    def exhumed(self, key: bytes) -> None: ...
+    def scheduled(self, life: Life, scheduled: Scheduled, due_at: float) -> None: ...
+    def called(self, life: Life, event_id: str) -> None: ...
+    def owes(self, event: Event) -> None: ...
+    def settled(self, event: Event) -> None: ...
+
+
+class WorkingSet:
+    """Sessions, tombstones, scheduled calls and the ledger.
+
+    `now` tells the time; `tombstone` is in seconds; `warn_before` (seconds, 0: never) is when `take_due` reports a
+    session as expiring. Records are handed out as they are kept: they change when their session does.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        log: Log,
+        locks: Locks,
+        *,
+        tombstone: float = 300.0,
+        warn_before: float = 0.0,
+    ) -> None:
+        self.now = now
+        self.log = log
+        self.tombstone = tombstone
+        self.warn_before = warn_before
+        self.answers = Answers(now)
+        self._locks = locks
+        self._slots: list[dict[str, Life]] = [{} for _ in range(_SLOTS)]
+        self._by_key: dict[bytes, Life] = {}
+        self._by_user = Index[str, Life]()
+        self._by_bucket = Index[str, Life]()
+        self._anonymous = _IdleOrder()
+        self._calendar = Calendar[Life]()
+        self._calls = Calendar[_Call]()
+        self._overdue: deque[Ended] = deque()
+        self._owed: dict[str, Event] = {}
+        self._unclaimed: deque[Owed] = deque()
+        self._graves: dict[bytes, _Grave] = {}
+        self._oldest_graves: deque[_Grave] = deque()
+
+    # --- as it was written down -------------------------------------------------------------------
+
+    def restore_life(self, record: Record, logged_access_at: float) -> None:
+        """Take in a life that a log has kept; anonymous ones from the longest idle on."""
+        life = _life(record)
+        life.logged_access_at = logged_access_at
+        self._take_in(life)
+
+    def restore_call(self, ref: str, scheduled: Scheduled, due_at: float) -> None:
+        """Take in what is scheduled for a life; no error where that is gone."""
+        life = self._slot(ref).get(ref)
+        if life is not None:
+            self._schedule(life, scheduled, due_at)
+
+    def restore_grave(self, key: bytes, tombstone: Tombstone, until: float) -> None:
+        """Take in a tombstone; oldest first."""
+        grave = self._graves[key] = _Grave(key, tombstone, until)
+        self._oldest_graves.append(grave)
+
+    def restore_owed(self, record: Record, event: Event) -> None:
+        """Take in an entry of the ledger; oldest first. Whoever it was owed by goes on with it, or nobody does yet."""
+        self._owed[event.id] = event
+        if event.kind == "start" and (life := self._slot(event.ref).get(event.ref)):
+            life.starting = True
+
+    def lives(self) -> Iterator[Life]:
+        """Go through all lives."""
+        return iter(self._by_key.values())
+
+    def live(self, ref: str) -> Life | None:
+        """Return a life as it stands, past its deadline or not."""
+        return self._slot(ref).get(ref)
+
+    def entry(self, event_id: str) -> Event | None:
+        """Return an entry of the ledger."""
+        return self._owed.get(event_id)
+
+    # --- a life begins --------------------------------------------------------------------------
+
+    def create(self, record: Record, limits: Limits, *, replace: bool = False) -> Creation:
+        earlier = self.answers.get(record.ref)
+        if isinstance(earlier, Created):
+            return earlier
+        present = self._alive(self._by_key.get(record.key))
+        if present is not None and not replace:
+            return Exists(present)
+        victims = self._make_room(record.user, record.bucket, limits, [present] if present else [])
+        if isinstance(victims, Full):
+            return victims
+        ended = [self._end(life, Reason.REPLACED if life is present else Reason.LIMIT) for life in victims]
+        life = _life(record)
+        life.starting = True
+        if self._graves.pop(life.key, None) is not None:
+            self.log.exhumed(life.key)
+        self._take_in(life)
+        self.log.began(life)
+        return self.answers.keep(record.ref, Created(life, self._owe(Event(new_event_id(), "start", life.ref)), ended))
+
+    def _take_in(self, life: Life) -> None:
+        self._slot(life.ref)[life.ref] = life
+        self._by_key[life.key] = life
+        self._by_bucket.add(life.bucket, life)
+        self._file_by_user(life)
+        self._enter(life)
+
+    def _make_room(self, user: str | None, bucket: str, limits: Limits, going: list[Life]) -> list[Life] | Full:
+        """Return `going` and who must go besides to let one more in, or the limit that says no."""
+        for setting, maximum, count, candidates in self._limits(user, bucket, limits, going):
+            if not maximum or count < maximum:
+                continue
+            victim = next((life for life in candidates if life not in going), None) if limits.make_room else None
+            if victim is None:
+                return Full(setting, maximum)
+            going.append(victim)
+        return going
+
+    def _limits(
+        self, user: str | None, bucket: str, limits: Limits, going: list[Life]
+    ) -> Iterator[tuple[str, int, int, Iterator[Life] | list[Life]]]:
+        """Yield each limit that applies: its setting, its value, how many count, and who could go, longest idle first."""
+        if user is not None and limits.max_sessions_per_user:
+            theirs = sorted(self._living(self._by_user.get(user)), key=_last_access)
+            count = len(theirs) - sum(life.user == user for life in going)
+            yield "session.max_sessions_per_user", limits.max_sessions_per_user, count, theirs
+        if limits.max_sessions_per_ip:
+            there = self._living(self._by_bucket.get(bucket))
+            count = len(there) - sum(life.bucket == bucket for life in going)
+            anonymous = sorted((life for life in there if life.user is None), key=_last_access)
+            yield "session.max_sessions_per_ip", limits.max_sessions_per_ip, count, anonymous
+        while len(self._by_key) - len(going) >= limits.max_sessions > 0 and self._oldest_is_overdue():
+            pass  # it made room by itself
+        count = len(self._by_key) - len(going)
+        yield "session.max_sessions", limits.max_sessions, count, iter(self._anonymous)
+
+    def _living(self, lives: Collection[Life]) -> list[Life]:
+        return [life for life in list(lives) if self._alive(life)]
+
+    def _oldest_is_overdue(self) -> bool:
+        oldest = self._anonymous.oldest
+        return oldest is not None and self._alive(oldest) is None
+
+    # --- a life goes on -------------------------------------------------------------------------
+
+    def load(self, key: bytes, *, touch: bool) -> Record | Tombstone | None:
+        life = self._alive(self._by_key.get(key))
+        if life is None:
+            grave = self._graves.get(key)
+            return grave.tombstone if grave and self.now() < grave.until else None
+        if touch:
+            self._touch(life)
+        return life
+
+    def load_ref(self, ref: str, *, touch: bool) -> Record | None:
+        life = self._alive(self._slot(ref).get(ref))
+        if life is not None and touch:
+            self._touch(life)
+        return life
+
+    def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
+        earlier = self.answers.get(changes.token)
+        if isinstance(earlier, Record):
+            return earlier
+        life = self.require(ref)
+        if changes.holder is not None and self._locks.holder(ref) != changes.holder:
+            raise LockLost(ref)
+        merge(life, changes, max_data)
+        life.revision += 1
+        if changes.values:
+            self.log.wrote(life, changes.values)
+        for scheduled in changes.scheduled:
+            due_at = self.now() + scheduled.delay
+            if self._schedule(life, scheduled, due_at):
+                self.log.scheduled(life, scheduled, due_at)
+        if changes.idle_timeout is not None or changes.absolute_timeout is not None:
+            life.warned = False
+            self._enter(life)
+            self.log.changed(life)
+        return self.answers.keep(changes.token, life)
+
+    def increment(self, ref: str, key: str, by: float, max_data: int, *, token: str = "") -> float:
+        earlier = self.answers.get(token)
+        if isinstance(earlier, int | float):
+            return earlier
+        life = self.require(ref)
+        total = sum_for_increment(life.data.get(key, ABSENT), by)
+        merge(life, Changes({key: total}), max_data)
+        life.revision += 1
+        self.log.wrote(life, {key: total})
+        return self.answers.keep(token, total)
+
+    def renew(
+        self,
+        ref: str,
+        key: bytes,
+        limits: Limits,
+        *,
+        user: str | None,
+        roles: tuple[str, ...],
+        version: str,
+        token: str = "",
+    ) -> Renewed | Full:
+        earlier = self.answers.get(token)
+        if isinstance(earlier, Renewed):
+            return earlier
+        life = self.require(ref)
+        ended: list[Ended] = []
+        if user is not None and user != life.user:
+            per_user = Limits(max_sessions_per_user=limits.max_sessions_per_user, make_room=limits.make_room)
+            victims = self._make_room(user, life.bucket, per_user, [])
+            if isinstance(victims, Full):
+                return victims
+            ended = [self._end(victim, Reason.LIMIT) for victim in victims]
+        self._change_key(life, key)
+        if user is not None:
+            self._change_user(life, user, roles, version)
+        life.restarted_at = self.now()
+        self._touch(life)
+        self._enter(life)
+        self.log.changed(life)
+        return self.answers.keep(token, Renewed(life, ended))
+
+    def _touch(self, life: Life) -> None:
+        life.last_access_at = self.now()
+        life.warned = False
+        life.revision += 1
+        if life.user is None:
+            self._anonymous.to_newest(life)
+        self.log.touched(life)
+
+    def _change_key(self, life: Life, key: bytes) -> None:
+        if key != life.key:
+            del self._by_key[life.key]
+            self._bury(life.key, Tombstone(life.ref, RENEWED))
+            life.key = key
+            self._by_key[key] = life
+
+    def _change_user(self, life: Life, user: str, roles: tuple[str, ...], version: str) -> None:
+        self._unfile_by_user(life)
+        life.user, life.roles, life.version = user, roles, version
+        self._file_by_user(life)
+
+    def _file_by_user(self, life: Life) -> None:
+        if life.user is None:
+            self._anonymous.add(life)
+        else:
+            self._by_user.add(life.user, life)
+
+    def _unfile_by_user(self, life: Life) -> None:
+        if life.user is None:
+            self._anonymous.remove(life)
+        else:
+            self._by_user.remove(life.user, life)
+
+    # --- a life ends ----------------------------------------------------------------------------
+
+    def end(self, ref: str, reason: Reason, *, token: str = "") -> Ended | None:
+        earlier = self.answers.get(token)
+        if isinstance(earlier, Ended):
+            return earlier
+        life = self._alive(self._slot(ref).get(ref))
+        return None if life is None else self.answers.keep(token, self._end(life, reason))
+
+    def _end(self, life: Life, reason: Reason) -> Ended:
+        """Take a life out of everything, in one step; the only place where one ends."""
+        life.reason = reason
+        del self._slot(life.ref)[life.ref]
+        del self._by_key[life.key]
+        self._by_bucket.remove(life.bucket, life)
+        self._unfile_by_user(life)
+        self._calendar.remove(life, life.page)
+        for call in life.calls or ():
+            self._calls.remove(call, call.page)
+        life.calls = None
+        life.revision += 1
+        self._bury(life.key, Tombstone(life.ref, reason, life.start))
+        self.log.ended(life)
+        return Ended(life, self._owe(Event(new_event_id(), "end", life.ref, reason=reason)))
+
+    def _alive(self, life: Life | None) -> Life | None:
+        """Return a life that goes on; one past its deadline ends here and now, and `take_due` will report it."""
+        if life is None or (reason := life.due(self.now())) is None:
+            return life
+        self._overdue.append(self._end(life, reason))
+        return None
+
+    def require(self, ref: str) -> Life:
+        """Return a life that goes on, or raise `SessionEnded`."""
+        life = self._alive(self._slot(ref).get(ref))
+        if life is None:
+            raise SessionEnded(ref)
+        return life
+
+    def _bury(self, key: bytes, tombstone: Tombstone) -> None:
+        self.restore_grave(key, tombstone, until := self.now() + self.tombstone)
+        self.log.buried(key, tombstone, until)
+        self._clear_graves(_CLEARED_PER_GRAVE)
+
+    def _clear_graves(self, maximum: int) -> None:
+        """Forget tombstones that are past their time or one too many, `maximum` of them."""
+        graves = self._oldest_graves
+        for _ in range(maximum):
+            if not graves or (self.now() < graves[0].until and len(graves) <= MAX_TOMBSTONES):
+                return
+            grave = graves.popleft()
+            if self._graves.get(grave.key) is grave:
+                del self._graves[grave.key]
+                self.log.exhumed(grave.key)
+
+    # --- what time brings -----------------------------------------------------------------------
+
+    def take_due(self, maximum: int) -> Due:
+        due, now = Due(), self.now()
+        self._clear_graves(maximum)
+        for _ in range(maximum):
+            if self._unclaimed:
+                self._hand_out(self._unclaimed.popleft(), due)
+            elif self._overdue:
+                due.ended.append(self._overdue.popleft())
+            elif (life := self._calendar.take(now)) is not None:
+                self._come_up(life, now, due)
+            elif (call := self._calls.take(now)) is not None:
+                self._call(call, due)
+            else:
+                return due
+        due.more = True  # a life that a touch has moved costs time too, and is in no list of what is due
+        return due
+
+    def _come_up(self, life: Life, now: float, due: Due) -> None:
+        reason = life.due(now)
+        if reason is not None:
+            due.ended.append(self._end(life, reason))
+            return
+        if not life.warned and life.warning_at(self.warn_before) <= now:
+            life.warned = True
+            due.expiring.append(life)
+        self._enter(life)
+
+    def _enter(self, life: Life) -> None:
+        """Enter a life in the calendar where it next has to be looked at."""
+        self._calendar.remove(life, life.page)
+        next_at = life.deadline if life.warned else min(life.deadline, life.warning_at(self.warn_before))
+        life.page = self._calendar.add(life, next_at)
+
+    def _schedule(self, life: Life, scheduled: Scheduled, due_at: float) -> bool:
+        """Enter a call; `False` where it is there already."""
+        if life.calls is None:
+            life.calls = set()
+        elif any(call.scheduled.event_id == scheduled.event_id for call in life.calls):
+            return False
+        call = _Call(life, scheduled)
+        call.page = self._calls.add(call, due_at)
+        life.calls.add(call)
+        return True
+
+    def _call(self, call: _Call, due: Due) -> None:
+        life = self._alive(call.life)
+        if life is None:
+            return
+        if life.calls is not None:
+            life.calls.discard(call)
+        scheduled = call.scheduled
+        self.log.called(life, scheduled.event_id)
+        event = Event(scheduled.event_id, "scheduled", life.ref, name=scheduled.name, data=scheduled.data)
+        due.scheduled.append((life, self._owe(event)))
+
+    # --- the ledger -----------------------------------------------------------------------------
+
+    def _owe(self, event: Event) -> Event:
+        self._owed[event.id] = event
+        self.log.owes(event)
+        return event
+
+    def unclaim(self, record: Record, event: Event) -> None:
+        """Have `take_due` hand an entry out, since who was to deliver it never will. Starts before ends, as they came."""
+        self._unclaimed.append(Owed(record, event))
+
+    def _hand_out(self, owed: Owed, due: Due) -> None:
+        if owed.event.id in self._owed:
+            again = replace(owed.event, attempt=owed.event.attempt + 1)
+            due.owed.append(Owed(owed.record, self._owe(again)))
+
+    def settle(self, event: Event) -> None:
+        owed = self._owed.get(event.id)
+        if owed is None or owed.attempt != event.attempt:
+            return  # settled, or somebody else's by now
+        del self._owed[event.id]
+        if event.kind == "start" and (life := self._slot(event.ref).get(event.ref)):
+            life.starting = False
+            life.revision += 1
+        self.log.settled(owed)
+
+    def owed(self) -> int:
+        return len(self._owed)
+
+    # --- looking around -------------------------------------------------------------------------
+
+    def count(self, user: str | None = None, bucket: str | None = None) -> int:
+        if user is None and bucket is None:
+            return len(self._by_key)
+        now = self.now()
+        return sum(life.due(now) is None for life in self._matching(user, bucket))
+
+    def scan(
+        self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
+    ) -> tuple[list[Record], str]:
+        found: list[Record] = []
+        for lives in self._in_order(cursor, user, bucket):
+            for life in sorted(lives, key=_ref):
+                if life.ref <= cursor or self._alive(life) is None:
+                    continue
+                if len(found) == maximum:
+                    return found, found[-1].ref
+                found.append(life)
+        return found, ""
+
+    def _in_order(self, cursor: str, user: str | None, bucket: str | None) -> Iterator[Collection[Life]]:
+        """Yield lives in groups; the groups follow each other in the order of refs."""
+        if user is not None or bucket is not None:
+            yield list(self._matching(user, bucket))
+        else:
+            yield from (list(slot.values()) for slot in self._slots[_slot_number(cursor) :])
+
+    def _matching(self, user: str | None, bucket: str | None) -> Iterator[Life]:
+        group = self._by_user.get(user) if user is not None else self._by_bucket.get(bucket or "")
+        return (life for life in group if bucket is None or life.bucket == bucket)
+
+    def _slot(self, ref: str) -> dict[str, Life]:
+        return self._slots[_slot_number(ref)]
+
+
+_RECORD_FIELDS: Final = tuple(field.name for field in fields(Record))
+
+
+def _life(record: Record) -> Life:
+    life = Life(**{name: getattr(record, name) for name in _RECORD_FIELDS})
+    life.data = dict(record.data)
+    return life
+
+
+def _ref(life: Life) -> str:
+    return life.ref
+
+
+def _last_access(life: Life) -> float:
+    return life.last_access_at
+
+
+def _slot_number(ref: str) -> int:
+    """Return which of the dictionaries a ref is in; one that is no ref of ours is in the last, where it is not found."""
+    try:
+        return int(ref[:3] or "0", 16)
+    except ValueError:
+        return _SLOTS - 1
