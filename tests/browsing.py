@@ -63,7 +63,9 @@ class Browser:
         for line in lines:
             pair, *attributes = (part.strip() for part in line.split(";"))
             name, _, value = pair.partition("=")
-            if any(each.startswith("Domain=") or (each.startswith("Path=") and each != "Path=/") for each in attributes):
+            if any(
+                each.startswith("Domain=") or (each.startswith("Path=") and each != "Path=/") for each in attributes
+            ):
                 continue  # those of other places are not in this jar
             if "Max-Age=0" in attributes:
                 self.cookies.pop(name, None)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,11 +66,15 @@ class Lines:
         """Look for a line, from the one with the number `after` on."""
         return next((found for line in list(self)[after:] if (found := re.search(pattern, line))), None)
 
-    def wait_for(self, pattern: str, after: int = 0) -> re.Match[str]:
-        """Wait for a line; fail where the stream ends or patience does without one."""
+    def comes(self, pattern: str, after: int = 0, seconds: float = PATIENCE) -> re.Match[str] | None:
+        """Wait for a line at most so long; `None` where the stream ends or time does without one."""
         with self._news:
-            self._news.wait_for(lambda: self._ended or self.find(pattern, after) is not None, PATIENCE)
-        found = self.find(pattern, after)
+            self._news.wait_for(lambda: self._ended or self.find(pattern, after) is not None, seconds)
+        return self.find(pattern, after)
+
+    def wait_for(self, pattern: str, after: int = 0) -> re.Match[str]:
+        """Wait for a line; fail without one."""
+        found = self.comes(pattern, after)
         assert found is not None, f"no line like {pattern!r} in:\n{self}"
         return found
 
@@ -90,6 +96,7 @@ class Process:
         assert self._popen.stderr is not None
         self.out = Lines(self._popen.stdout)
         self.err = Lines(self._popen.stderr)
+        self._connections: list[http.client.HTTPConnection] = []
 
     @property
     def pid(self) -> int:
@@ -138,11 +145,22 @@ class Process:
         finally:
             connection.close()
 
-    def connect(self, tls: Any = None) -> http.client.HTTPConnection:
-        """Return a connection that lasts for several requests; over TLS with this `ssl.SSLContext`."""
-        if tls is not None:
-            return http.client.HTTPSConnection("localhost", self.port, timeout=PATIENCE, context=tls)
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+    def connect(self, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+        """Return a connection that lasts for several requests, and is closed with the process; over TLS if given how."""
+        host = urlsplit(self.address).hostname or ""
+        connection = (
+            http.client.HTTPSConnection("localhost", self.port, timeout=PATIENCE, context=tls)
+            if tls is not None
+            else http.client.HTTPConnection(host, self.port, timeout=PATIENCE)
+        )
+        self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close what was opened to it, and end it at once if it has not ended."""
+        for connection in self._connections:
+            connection.close()
+        self.kill()
 
 
 class Answer:
@@ -161,34 +179,35 @@ class Answer:
 @contextmanager
 def serving(
     *arguments: str,
+    port: int | None = 0,
     cwd: Path | str = ROOT,
     command: tuple[str, ...] = SERVE,
     env: Mapping[str, str] | None = None,
+    inherit: Mapping[str, str] | None = None,
     faults: bool = False,
     preexec: Callable[[], None] | None = None,
 ) -> Iterator[Process]:
-    """Start a server with these arguments, on a free port unless they say which; afterwards it is gone.
+    """Start a server with these arguments, on this port (0: a free one; `None`: its settings say); afterwards it is gone.
 
+    `env` is added to its environment, which is `environment()` unless it is to `inherit` another.
     What it must never write is looked for in the end: a traceback, unless there are to be `faults`.
     """
-    named = any(word.startswith(("--port", "server.port=")) for word in arguments)
     process = Process(
-        (*command, *(() if named else ("--port", "0")), *arguments),
+        (*command, *(() if port is None else ("--port", str(port))), *arguments),
         cwd=cwd,
-        env=environment(**(env or {})),
+        env={**(environment() if inherit is None else inherit), **(env or {})},
         preexec_fn=preexec,
     )
     try:
         yield process
     except BaseException:
-        process.kill()
+        process.close()
         print(f"--- what the process wrote\n{process.out.whole()}\n{process.err.whole()}")
         raise
-    process.kill()
+    process.close()
     stderr = process.err.whole()
-    assert "never retrieved" not in stderr, stderr
-    assert "never awaited" not in stderr, stderr
-    assert faults or "Traceback" not in stderr, stderr
+    for sign in ("Traceback", "never retrieved", "never awaited", "Exception ignored"):
+        assert faults or sign not in stderr, stderr
 
 
 def run(*arguments: str, cwd: Path | str = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from certificates import write_certificate
 from processes import run, serving
+
+from wshttp import ConfigurationError, Server
 
 
 def mistakes_of(*arguments: str, cwd: Path) -> list[str]:
@@ -41,7 +45,7 @@ def test_config_full_of_mistakes_is_reported_as_a_whole(tmp_path: Path) -> None:
     """File, environment and command line: every mistake at once, one line each, however long the values."""
     (tmp_path / "bad.yaml").write_text(
         "server:\n  port: 70000\n  header_timeout: soon\nsession:\n  idle_timout: 5m\n  identity: [cookie, cookies]\n"
-        f"auth: {{realm: {'x' * 300}\\u0000}}\nstatic: 5\n"
+        f'auth: {{realm: "{"x" * 300}\\n"}}\nstatic: 5\n'
     )
     done = run(
         "serve", "--config", "bad.yaml", "--set", "log.level=loud", "--set", "nothing.at=all",
@@ -95,12 +99,29 @@ def test_config_full_of_mistakes_is_reported_as_a_whole(tmp_path: Path) -> None:
     ],
 )
 def test_app_that_cannot_be_used_is_said_with_the_place(
-    source: str | None, app: str, said: str, tmp_path: Path
+    source: str | None, app: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is wrong with the function that `app` names: one line, with the author's own file and line."""
     if source is not None:
         (tmp_path / "own.py").write_text(source + "\n")
-    assert mistakes_of("--app", app, cwd=tmp_path) == [f"app: {app} cannot be used: {said}"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+
+    async def start() -> None:
+        await Server.from_config(None, environ={}, overrides=["server.port=0", f"app={app}"]).start()
+
+    with pytest.raises(ConfigurationError) as raised:
+        asyncio.run(start())
+    assert raised.value.mistakes == [f"app: {app} cannot be used: {said}"]
+
+
+@pytest.mark.parametrize("source", ["def setup(server:", "async def setup(server):\n    raise ValueError"])
+def test_app_that_cannot_be_used_ends_the_process(source: str, tmp_path: Path) -> None:
+    """Status 2 and its one line, whether it fails before the loop runs or on it."""
+    (tmp_path / "own.py").write_text(source)
+    [mistake] = mistakes_of("--app", "own:setup", cwd=tmp_path)
+    assert mistake.startswith("app: own:setup cannot be used: ")
 
 
 def test_app_that_is_no_name_of_a_function_is_a_mistake_in_the_settings(tmp_path: Path) -> None:
@@ -163,26 +184,19 @@ def test_ip_identity_on_a_unix_socket_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.feature("W8")
-def test_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:
-    """Missing, no certificate, without its key, with another's key, encrypted: each names setting and file."""
-    write_certificate(tmp_path, "one")
-    write_certificate(tmp_path, "two")
-    write_certificate(tmp_path, "closed", password=b"secret")
-    (tmp_path / "empty.pem").write_text("")
-
-    def tls(certificate: str, key: str) -> list[str]:
-        settings = f"server.tls={{certificate: {certificate}, key: {key}}}"
-        return mistakes_of("--set", settings, cwd=tmp_path)
-
-    absent = "cannot be read: No such file or directory"
-    assert tls("none.crt", "one.key") == [f"server.tls.certificate: none.crt {absent}"]
-    assert tls("one.crt", "none.key") == [f"server.tls.key: none.key {absent}"]
-    assert tls("empty.pem", "one.key") == ["server.tls.certificate: empty.pem holds no certificate in PEM form"]
-    assert tls("one.crt", "two.key") == ["server.tls.key: two.key is not the key of one.crt"]
-    [closed] = tls("closed.crt", "closed.key")
-    assert closed.startswith("server.tls.key: closed.key is encrypted")
-    [alone] = tls("one.crt", "null")
-    assert "server.tls.key: is needed" in alone
+@pytest.mark.parametrize(
+    ("certificate", "key", "said"),
+    [
+        ("none.crt", "one.key", "server.tls.certificate: none.crt cannot be read: No such file or directory"),
+        ("one.crt", "two.key", "server.tls.key: two.key is not the key of one.crt"),
+    ],
+)
+def test_certificate_that_cannot_be_used_is_said(certificate: str, key: str, said: str, tmp_path: Path) -> None:
+    """Setting and file are named; what else can be wrong with the two is tests/engine/test_tls.py's."""
+    for name in ("one", "two"):
+        write_certificate(tmp_path, name)
+    settings = f"server.tls={{certificate: {certificate}, key: {key}}}"
+    assert mistakes_of("--set", settings, cwd=tmp_path) == [said]
 
 
 def test_users_file_that_cannot_be_used_is_reported_and_lets_nobody_in(tmp_path: Path) -> None:

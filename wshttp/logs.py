@@ -1,15 +1,19 @@
 """What the server writes to its log: lines for people, or one JSON object per line for machines.
 
-Everything goes to standard error through the `wshttp` logger and Tornado's; ids, tokens and passwords never do.
+Everything goes to standard error through the loggers of `wshttp`, Tornado and asyncio; ids, tokens and passwords never
+do. What a client sent can make neither a line of its own nor a terminal's command.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any, Final
+
+_LOGGERS: Final = ("wshttp", "tornado", "asyncio")
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """What every log record has; all else was given with `extra`."""
@@ -28,7 +32,11 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         facts = "".join(f" {name}={_word(value)}" for name, value in facts_of(record).items())
-        return _one_line(super().formatMessage(record) + facts)
+        return _printable(super().formatMessage(record) + facts)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
+        """Return a traceback, indented: only what we begin begins a line, whatever an exception's text holds."""
+        return "\n".join("    " + _printable(line) for line in super().formatException(ei).split("\n"))
 
 
 class JsonFormatter(logging.Formatter):
@@ -52,16 +60,28 @@ def _word(value: object) -> str:
     return text if text and not any(c.isspace() or c in '"=' for c in text) else json.dumps(text)
 
 
-def _one_line(text: str) -> str:
-    """Keep a client from writing lines of its own into the log."""
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+def _printable(text: str) -> str:
+    """Keep a client from writing lines of its own into the log, and from speaking to the terminal that shows it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class HeaderValues(logging.Filter):
+    """Take header values out of what Tornado (6.6) says of requests that it cannot read: one may be a cookie."""
+
+    _QUOTED: Final = re.compile(r"(Invalid header (?:name|value)) .*", re.DOTALL)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "tornado.general" and "Invalid header" in record.getMessage():
+            record.msg, record.args = self._QUOTED.sub(r"\1", record.getMessage()), ()
+        return True
 
 
 def configure(level: str, format: str) -> None:
-    """Send what `wshttp` and Tornado log to standard error, from `level` on; `format` is `text` or `json`."""
+    """Send what `wshttp`, Tornado and asyncio log to standard error, from `level` on; `format` is `text` or `json`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
-    for name in ("wshttp", "tornado"):
+    handler.addFilter(HeaderValues())
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
@@ -70,6 +90,6 @@ def configure(level: str, format: str) -> None:
 
 def set_level(level: str) -> None:
     """Change from which level on lines are written."""
-    for name in ("wshttp", "tornado"):
+    for name in _LOGGERS:
         logging.getLogger(name).setLevel(level.upper())
     logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # ours is `wshttp.access`

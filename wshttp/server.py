@@ -22,6 +22,7 @@ from wshttp.auth.authenticator import Authenticator
 from wshttp.auth.passwords import PasswordHasher
 from wshttp.auth.throttle import Throttle
 from wshttp.auth.users_file import Reload, UsersFile
+from wshttp.collector import Collector
 from wshttp.config import Settings, load_settings, merged_settings, reload_differences
 from wshttp.engine.address import TrustedProxies
 from wshttp.engine.limits import Limits
@@ -296,7 +297,8 @@ class Server(CallbackDecorators):
     def serve(self) -> int:
         """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. SIGHUP reads the settings again.
 
-        Returns the process's exit status: 0 after a clean drain, 2 for a mistake in the settings, 1 otherwise.
+        Returns the process's exit status: 0 after a clean drain, 2 for a mistake in the settings. The process ends at
+        once, with 1, on the second signal and where end callbacks could not be delivered.
         """
         logs.configure(self.settings.log.level, self.settings.log.format)
         try:
@@ -322,15 +324,19 @@ class Server(CallbackDecorators):
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         try:
             await self.start()
-            print(f"wshttp listening on {', '.join(self.addresses)}", flush=True)
-            await stopping.wait()
-            undelivered = await self.stop()
+            async with Collector(lambda: self.sessions.busy):
+                print(f"wshttp listening on {', '.join(self.addresses)}", flush=True)
+                await stopping.wait()
+                undelivered = await self.stop()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if undelivered:
             _log.error("%d sessions' end callbacks were not delivered", undelivered)
-        return 1 if undelivered else 0
+            sys.stdout.flush()
+            logging.shutdown()
+            os._exit(1)  # Python itself would wait without end for a thread that such a callback waits for
+        return 0
 
     # --- settings in force ------------------------------------------------------------------------
 

@@ -689,6 +689,18 @@ async def test_close_ends_all_and_delivers(sessions: SessionList, life: Life) ->
 
 
 @pytest.mark.feature("L13")
+async def test_close_delivers_the_ends_that_time_has_brought(
+    sessions: SessionList, life: Life, clock: FakeClock
+) -> None:
+    """Who is past the deadline when it closes has an end too, with its own reason."""
+    session = await sessions.create(remote_ip=IP)
+    clock.advance(1200)
+    assert await sessions.close() == 0
+    assert life.of(session) == ["start", "ending", "end"]
+    assert session.ended == Reason.IDLE
+
+
+@pytest.mark.feature("L13")
 async def test_close_leaves_no_session_that_an_end_callback_made(sessions: SessionList, life: Life) -> None:
     """A successor that would never end is not begun."""
     errors: list[Exception] = []

@@ -104,12 +104,17 @@ class Sessions(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "loop"):
             return
+        try:
+            self._close()
+        finally:
+            self.loop.close()
+
+    def _close(self) -> None:
         assert self.run(self.sessions.close()) == 0
         for life in self.lives:
             if not life.over:
                 life.reason = Reason.SHUTDOWN
             assert self.ends[life.session.ref] == [(life.reason, life.data)]
-        self.loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(work, 20))
@@ -474,8 +479,9 @@ class Sessions(RuleBasedStateMachine):
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
+    report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

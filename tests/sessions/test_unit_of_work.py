@@ -185,6 +185,19 @@ async def test_commit_after_the_end_raises_and_changes_nothing(sessions: Session
     assert session.record.data == {"n": 1, "items": []}
 
 
+async def test_refused_change_does_not_take_an_earlier_one_with_it(sessions: SessionList) -> None:
+    """Who changed a list before the end, and tried again after it, is still told at the commit what was lost."""
+    session = await sessions.create(remote_ip=IP)
+    with UnitOfWork() as unit:
+        session["items"] = [1]
+        await _end_elsewhere(sessions, session)
+        with pytest.raises(SessionEnded):
+            session["items"].append(2)
+        with pytest.raises(SessionEnded):
+            await unit.commit()
+    assert session.record.data == {}
+
+
 async def test_commit_of_the_unit_that_ended_the_session_is_silent(sessions: SessionList) -> None:
     """Who ends a session has no use for what it changed in it, and gets its normal answer."""
     session = await sessions.create(remote_ip=IP)

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 from serving import farewell, fetch, new_server, raw, refusal, running, soon, until, websocket
-from websockets.exceptions import ConnectionClosed as PeerClosed
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
 
-from wshttp import Server, User
+from wshttp import Server, User, attach
 from wshttp.config import Settings
-from wshttp.errors import Forbidden, LimitReached
+from wshttp.errors import Forbidden, LimitReached, StoreUnavailable
 from wshttp.realtime.connection import Connection
+from wshttp.sessions.session_list import SessionList
+from wshttp.stores.memory import MemoryStore
 from wshttp.testing import FakeClock
 from wshttp.web.socket_handler import COMPRESSION, SessionWebSocketHandler
 
@@ -89,9 +93,7 @@ async def test_message_in_fragments_arrives_whole() -> None:
     ("offered", "chosen"),
     [(["b", "a"], "a"), (["b"], "b"), (["x"], None), (None, None)],
 )
-async def test_subprotocol_is_the_first_of_ours_that_is_offered(
-    offered: list[str] | None, chosen: str | None
-) -> None:
+async def test_subprotocol_is_the_first_of_ours_that_is_offered(offered: list[str] | None, chosen: str | None) -> None:
     """The server's order of preference decides; without a common one, none is chosen."""
     server, seen = new_server(), []
 
@@ -148,7 +150,9 @@ async def test_compression_offer_that_cannot_be_met_is_declined(offer: str) -> N
         assert b"Sec-Websocket-Extensions" not in answer
 
 
-def handshake(path: str, *lines: str, method: str = "GET", version: str = "13", key: str = "AAAAAAAAAAAAAAAAAAAAAA==") -> bytes:
+def handshake(
+    path: str, *lines: str, method: str = "GET", version: str = "13", key: str = "AAAAAAAAAAAAAAAAAAAAAA=="
+) -> bytes:
     """Return the bytes of a handshake, which may be a bad one."""
     fields = [
         f"{method} {path} HTTP/1.1",
@@ -783,7 +787,7 @@ async def test_tornado_handler_handles_what_came_before_the_close_before_on_clos
         await until(lambda: len(server.hub) == 0)
         hold.set()
         await until(lambda: len(story) == 4)
-    assert story == [("open", (), {}), "one", "two", ("close", 1000, "")]
+    assert story == [("open", (), {}), "one", "two", ("close", 1000, None)]
 
 
 async def test_tornado_handler_commits_what_on_close_changes() -> None:
@@ -839,12 +843,203 @@ async def test_slow_open_is_no_dead_peer() -> None:
         assert await soon(socket.recv()) == "early"
 
 
-async def test_plain_settings_make_the_same_handlers_refuse() -> None:
-    """A handler without `on_message` says so."""
-    server = Server(Settings.model_validate({"server": {"port": 0}}))
+async def test_tornado_handler_without_on_message_closes_with_1011() -> None:
+    """A class that forgot to say what it does with messages is at fault, and its socket closes."""
+    server = new_server()
     server.add_handlers([("/bare", SessionWebSocketHandler)])
     async with running(server) as base, websocket(base, "/bare") as socket:
         await socket.send("anything")
         assert await farewell(socket) == (1011, "internal error")
-        with pytest.raises(PeerClosed):
-            await socket.send("more")
+
+
+# --- what goes wrong on the way ---------------------------------------------------------------------
+
+
+async def test_101_comes_after_the_commit() -> None:
+    """What the handshake has changed is written before it is answered: until then the client waits."""
+    server, writing, go_on = echoing(new_server()), asyncio.Event(), asyncio.Event()
+    apply = server.sessions.store.apply
+
+    @server.on_connect
+    def note(connection: Connection) -> None:
+        connection.session["connected"] = True
+
+    async def slowly(*arguments: Any) -> Any:
+        writing.set()
+        await go_on.wait()
+        return await apply(*arguments)
+
+    server.sessions.store.apply = slowly
+    async with running(server) as base:
+        opening = asyncio.create_task(websocket(base, "/echo").__aenter__())
+        await soon(writing.wait())
+        for _ in range(3):
+            assert (await fetch(base + "/wshttp/health/live")).code == 200
+        assert not opening.done()
+        go_on.set()
+        await (await soon(opening)).close()
+
+
+async def test_handshake_is_refused_where_its_changes_cannot_be_written() -> None:
+    """A store that is away means 503, and no socket."""
+    server = echoing(new_server())
+
+    @server.on_connect
+    def note(connection: Connection) -> None:
+        connection.session["connected"] = True
+
+    async def fail(*arguments: Any) -> Any:
+        raise StoreUnavailable
+
+    server.sessions.store.apply = fail
+    async with running(server) as base:
+        answer = await refusal(base, "/echo")
+        assert (answer.status_code, problem(answer)["type"]) == (503, "urn:wshttp:store-unavailable")
+        assert len(server.hub) == 0
+
+
+async def test_message_whose_changes_cannot_be_written_closes_with_1013() -> None:
+    """The client must not believe in what was not kept: it is asked to come back later."""
+    server = new_server()
+
+    @server.websocket("/write")
+    def write(connection: Connection, message: str) -> None:
+        connection.session["text"] = message
+
+    async def fail(*arguments: Any) -> Any:
+        raise StoreUnavailable
+
+    server.sessions.store.apply = fail
+    async with running(server) as base, websocket(base, "/write") as socket:
+        await socket.send("lost")
+        assert await farewell(socket) == (1013, "capacity")
+
+
+async def test_message_that_makes_a_session_too_large_closes_with_1011() -> None:
+    """`session.max_data` holds for messages, too; nothing of the message is kept."""
+    server = new_server(session={"max_data": 1000})
+
+    @server.websocket("/fill")
+    def fill(connection: Connection, message: str) -> None:
+        connection.session["small"] = True
+        connection.session["text"] = message
+
+    async with running(server) as base, websocket(base, "/fill") as socket:
+        [connection] = server.hub
+        await socket.send("x" * 2000)
+        assert await farewell(socket) == (1011, "internal error")
+        assert connection.session.record.data == {}
+
+
+async def test_on_connect_that_never_returns_refuses() -> None:
+    """After `session.callback_timeout` the guard has failed, and nobody gets in."""
+    server = echoing(new_server(session={"callback_timeout": "20ms"}))
+
+    @server.on_connect
+    async def never(connection: Connection) -> None:
+        await asyncio.Event().wait()
+
+    async with running(server) as base:
+        assert (await refusal(base, "/echo")).status_code == 403
+        assert len(server.hub) == 0
+
+
+async def test_client_that_vanishes_during_its_handshake() -> None:
+    """Who leaves while `on_connect` thinks is let in and found gone at once: nothing stays behind."""
+    server, asked, go_on, gone = echoing(new_server()), asyncio.Event(), asyncio.Event(), []
+
+    @server.on_connect
+    async def think(connection: Connection) -> None:
+        asked.set()
+        await go_on.wait()
+
+    @server.on_disconnect
+    def left(connection: Connection, code: int, reason: str) -> None:
+        gone.append(code)
+
+    async with running(server) as base:
+        async with raw(base) as client:
+            client.send(handshake("/echo"))
+            await soon(asked.wait())
+            client.abort()
+        await fetch(base + "/wshttp/health/live")
+        go_on.set()
+        await until(lambda: gone == [1006])
+        assert len(server.hub) == 0
+        await until(lambda: server._engine.counts.open == 0)
+
+
+async def test_message_right_behind_the_handshake_is_not_lost() -> None:
+    """A client that does not wait for the 101 is heard all the same."""
+    async with running(echoing(new_server())) as base, raw(base) as client:
+        client.send(handshake("/echo") + b"\x81\x82\x00\x00\x00\x00hi")
+        assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        assert await client.exactly(4) == b"\x81\x02hi"
+
+
+# --- who it is ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("U4", "I6")
+async def test_socket_of_a_token_in_a_header_or_a_url() -> None:
+    """Clients that can send headers, and those that cannot, join their session by its token."""
+    server = echoing(new_server(session={"identity": ["header", "url"], "auto_start": False}))
+    async with running(server) as base:
+        session = await server.sessions.create(remote_ip="127.0.0.1", identity="header")
+        token = session.id.value
+        async with (
+            websocket(base, "/echo", additional_headers={"Authorization": f"Session {token}"}),
+            websocket(base, f"/echo?session={token}"),
+        ):
+            assert [connection.session for connection in server.hub] == [session, session]
+        for options in ({"additional_headers": {"Authorization": f"Session {token[::-1]}"}}, {}):
+            assert (await refusal(base, "/echo", **options)).status_code == 401
+
+
+@pytest.mark.feature("U3", "U4")
+async def test_protected_socket_needs_user_and_role() -> None:
+    """`auth.protect` holds for sockets as for paths: 401 with a challenge, 403 without the role."""
+    server = echoing(new_server(auth={"protect": [{"path": "/ec*", "roles": ["staff"]}]}))
+    server.on_authenticate(lambda user, password, request: User(user, ("staff",) if user == "ann" else (), "1"))
+    async with running(server) as base:
+        answer = await refusal(base, "/%65cho")
+        assert (answer.status_code, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")
+        assert (await refusal(base, "/echo", additional_headers=basic("bob", "x"))).status_code == 403
+        async with websocket(base, "/echo", additional_headers=basic("ann", "x")) as socket:
+            await socket.send("hello")
+            assert await soon(socket.recv()) == "hello"
+
+
+# --- in an application of one's own ------------------------------------------------------------------
+
+
+async def test_socket_in_an_attached_application() -> None:
+    """In a plain Tornado application a handler has its session, commits `open` and messages, and closes at the end."""
+    story: list[Any] = []
+    sessions = SessionList(Settings().session.model_copy(update={"identity": ("cookie",)}), MemoryStore())
+    application = Application([("/diary", Diary, {"story": story})], log_function=lambda handler: None)
+    site = attach(application, sessions)
+    ended: list[Any] = []
+    sessions.callbacks.register("session_end", lambda session, reason: ended.append((str(reason), dict(session))))
+    await sessions.open()
+    server = HTTPServer(application)
+    [listening] = bind_sockets(0, "127.0.0.1")
+    server.add_socket(listening)
+    base = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        async with websocket(base, "/diary") as socket:
+            assert await soon(socket.recv()) == "welcome"
+            await socket.send("hello")
+            assert await soon(socket.recv()) == "hello"
+            [connection] = site.hub
+            await until(lambda: connection.session.record.data == {"opened": True, "last": "hello"})
+            await sessions.end(connection.session, "admin")
+            assert await farewell(socket) == (4006, "session-ended:admin")
+        await sessions.settled(10)
+        assert ended == [("admin", {"opened": True, "last": "hello"})]
+        await until(lambda: story[-1][:2] == ("close", 4006))
+        assert story[:2] == [("open", (), {}), "hello"]
+        assert (await refusal(base, "/diary", origin="http://evil.example")).status_code == 403
+    finally:
+        server.stop()
+        await sessions.close()

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 INBOX: Final = 64
 """Messages that wait for a busy handler before the transport stops reading."""
 
+INBOX_BYTES: Final = 1024 * 1024
+"""Bytes of such messages: of large ones, fewer may wait."""
+
 MessageHandler: TypeAlias = Callable[["Connection", Message], Awaitable[None] | None]
 
 _log = logging.getLogger("wshttp.connections")
@@ -75,6 +78,7 @@ class Connection:
         self._transport: Transport | None = None
         self._handler: MessageHandler | None = None
         self._inbox: deque[Message] = deque()
+        self._inbox_bytes = 0
         self._worker: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._rate = TokenBucket(hub.settings.max_messages_per_second, hub.clock.monotonic())
@@ -174,9 +178,10 @@ class Connection:
             self.close(*RATE)
             return None
         self._inbox.append(message)
+        self._inbox_bytes += size_of(message)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        if len(self._inbox) < INBOX:
+        if len(self._inbox) < INBOX and self._inbox_bytes < INBOX_BYTES:
             return None
         if self._room is None:
             self._room = asyncio.get_running_loop().create_future()
@@ -185,8 +190,10 @@ class Connection:
     async def _work(self) -> None:
         try:
             while self._inbox:
-                await self._handle(self._inbox.popleft())
-                if self._room is not None and len(self._inbox) < INBOX // 2:
+                message = self._inbox.popleft()
+                self._inbox_bytes -= size_of(message)
+                await self._handle(message)
+                if len(self._inbox) < INBOX // 2 and self._inbox_bytes < INBOX_BYTES // 2:
                     self._make_room()
         finally:
             self._worker = None
@@ -283,6 +290,7 @@ class Connection:
             return
         self.closed = sendable(code, reason)
         self._inbox.clear()
+        self._inbox_bytes = 0
         self._make_room()
         self.disconnected = self._hub.part(self)
         if self._transport is not None:

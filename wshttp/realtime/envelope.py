@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from wshttp.errors import BadRequest, Forbidden, InvalidValue, PeerError, answer_for
+from wshttp.errors import BadRequest, ConnectionClosed, Forbidden, InvalidValue, PeerError, answer_for
+from wshttp.realtime.close_codes import INTERNAL_ERROR
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
@@ -129,7 +130,9 @@ class EnvelopeSocket:
     async def _app(self, connection: Connection, envelope: Envelope) -> None:
         if not self._callbacks["message"]:
             raise BadRequest("nothing here takes messages of type 'app'")
-        await self._callbacks.notify("message", connection, envelope.get("data"))
+        if not await self._callbacks.notify("message", connection, envelope.get("data")):
+            connection.close(*INTERNAL_ERROR)
+            raise ConnectionClosed(*INTERNAL_ERROR)  # so that nothing of it is committed; the fault is reported already
 
 
 def _time_left(connection: Connection) -> Envelope:

@@ -136,9 +136,7 @@ class Hub:
     def _address(self, connection: Connection) -> str:
         return bucket(connection.remote_ip, self.ipv6_prefix)
 
-    def part(
-        self, connection: Connection, last: asyncio.Future[None] | None = None
-    ) -> asyncio.Future[None]:
+    def part(self, connection: Connection, last: asyncio.Future[None] | None = None) -> asyncio.Future[None]:
         """Take out a connection that closes. What is returned is done when its `on_disconnect` has run, after `last`."""
         self._forget(connection)
         parting = asyncio.ensure_future(self._disconnect(connection, last))

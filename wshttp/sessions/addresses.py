@@ -21,4 +21,5 @@ def bucket(remote_ip: str, ipv6_prefix: int = 64) -> str:
         if address.ipv4_mapped is not None:
             return str(address.ipv4_mapped)
         return str(ipaddress.IPv6Network((address, ipv6_prefix), strict=False))
-    return str(address)
+    text = str(address)
+    return remote_ip if text == remote_ip else text  # a session keeps both: the same string costs nothing

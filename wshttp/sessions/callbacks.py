@@ -45,6 +45,9 @@ NAMES: Final = (
 MAX_RETRIES: Final = 3
 """Tries that `on_callback_error` may ask for, after the first."""
 
+_FAILED: Final = object()
+"""What a function that failed is taken to have returned, where nothing else is."""
+
 _LAST_GASP: Final = 1.0
 """Seconds that a cancelled callback gets to clean up before it is left alone."""
 
@@ -97,10 +100,14 @@ class Callbacks:
 
     async def notify(
         self, name: str, *arguments: Any, event: Event | None = None, timeout: float | None = None
-    ) -> None:
-        """Call all functions of a name; what they return is of no interest."""
+    ) -> bool:
+        """Call all functions of a name; tell whether none failed. What they return is of no interest."""
+        failures = 0
         for function in self._by_name[name]:
-            await self.call(function, event or Event(new_event_id(), name), *arguments, timeout=timeout)
+            this = event or Event(new_event_id(), name)
+            answer = await self.call(function, this, *arguments, timeout=timeout, on_failure=_FAILED)
+            failures += answer is _FAILED
+        return not failures
 
     async def decide(self, name: str, *arguments: Any, on_failure: Any = None) -> Any:
         """Call functions of a name until one returns something other than `None`, and return that.

@@ -7,6 +7,7 @@ No HTTP here: the caller says what the client presented, and carries out what th
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -241,5 +242,5 @@ async def log_in(sessions: SessionList, presented: Presented, held: Session | No
 
 
 def shortened(user_agent: str | None) -> str | None:
-    """Return as much of a user agent as a session keeps."""
-    return user_agent[:256] if user_agent else None
+    """Return as much of a user agent as a session keeps; one string for all sessions of the same browser."""
+    return sys.intern(user_agent[:256]) if user_agent else None

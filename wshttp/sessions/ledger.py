@@ -18,6 +18,10 @@ from wshttp.sessions.slices import Slices
 AT_ONCE: Final = 64
 """Sessions whose callbacks run at the same time: enough to wait for a slow back end in parallel, and no flood of tasks."""
 
+BACKLOG: Final = 512
+"""Sessions with something to deliver, from which on `room` waits: enough to keep the workers busy. What has not been
+taken from the store costs nothing; a hundred thousand queued deliveries cost memory, and time in Python's collector."""
+
 Delivery: TypeAlias = Callable[[], Awaitable[None]]
 
 _log = logging.getLogger("wshttp.ledger")
@@ -36,6 +40,8 @@ class Ledger:
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
+        self._room: asyncio.Event = asyncio.Event()
+        self._room.set()
 
     @property
     def refs(self) -> Set[str]:
@@ -51,6 +57,8 @@ class Ledger:
         queue = self._queues.get(ref)
         if queue is None:
             self._queues[ref] = deque([(delivery, done)])
+            if len(self._queues) >= BACKLOG:
+                self._room.clear()
             self._hand_out(ref)
         else:
             queue.append((delivery, done))
@@ -62,6 +70,10 @@ class Ledger:
         # A callback may wait for another session's start: it must not be able to take the last worker from it.
         if len(self._workers) < AT_ONCE or current_event() is not None:
             self._workers.add(asyncio.create_task(self._work(), context=Context()))
+
+    async def room(self) -> None:
+        """Wait while `BACKLOG` sessions or more have something to deliver."""
+        await self._room.wait()
 
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to deliver, at most `timeout` seconds; tell whether that is so."""
@@ -84,6 +96,7 @@ class Ledger:
         self._queues.clear()
         self._ready.clear()
         self._idle.set()
+        self._room.set()
 
     async def _work(self) -> None:
         while self._ready:
@@ -96,6 +109,8 @@ class Ledger:
                 done.set_result(None)
                 await self._slices.pause()
             del self._queues[ref]
+            if len(self._queues) < BACKLOG:
+                self._room.set()
         # At once, not when the loop comes round to it: what is delivered in between would count on this worker.
         self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if not self._queues:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 from wshttp.errors import SessionEnded, StoreUnavailable, WshttpError
-from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.ledger import Ledger
 from wshttp.sessions.notifier import NoSockets, Notifier
@@ -101,7 +101,7 @@ class Lifecycle:
             await self._run(session, event, self._callbacks.notify_scheduled(event, session))
         await self._settle(event)
 
-    async def _run(self, session: Session, event: Event, call: Awaitable[None]) -> None:
+    async def _run(self, session: Session, event: Event, call: Awaitable[object]) -> None:
         """Run callbacks as one unit of work, and commit what they changed."""
         with UnitOfWork() as unit:
             await call
@@ -131,7 +131,8 @@ class Lifecycle:
             # Functions that are cancelled, reported and tried again may take longer in all; the sockets don't wait.
             last_word = asyncio.create_task(self._last_word(session, event, reason))
             await asyncio.wait({last_word}, timeout=LAST_WORD)
-        disconnected = self.notifier.ended(session.record, reason)
+        parting = self.notifier.ended(session.record, reason)
+        disconnected = None if parting is None else asyncio.ensure_future(parting)
         self._ledger.deliver(session.ref, partial(self._end, session, event, reason, last_word, disconnected))
 
     async def _last_word(self, session: Session, event: Event, reason: Reason) -> None:
@@ -144,23 +145,33 @@ class Lifecycle:
         event: Event,
         reason: Reason,
         last_word: Awaitable[None] | None,
-        disconnected: Awaitable[None],
+        disconnected: Awaitable[None] | None,
     ) -> None:
-        if last_word is not None:
-            await last_word
-        await disconnected
+        for earlier in (last_word, disconnected):
+            if earlier is not None:
+                await earlier
         with UnitOfWork():
             await self._callbacks.notify("session_end", session, reason, event=event)
         await self._settle(event)
 
+    async def room(self) -> None:
+        """Wait until the closing of sockets keeps up; in a callback, which it may be waiting for, return at once."""
+        if current_event() is None:
+            await self._closings.room()
+
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is owed any more, at most `timeout` seconds; tell whether that is so."""
         until = None if timeout is None else time.monotonic() + timeout
-        while self.undelivered:
+        while self.busy:
             for ledger in (self._closings, self._ledger):
                 if not await ledger.settled(None if until is None else max(0.0, until - time.monotonic())):
                     return False
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is owed."""
+        return bool(self._closings.refs or self._ledger.refs)
 
     @property
     def undelivered(self) -> int:

@@ -27,10 +27,11 @@ class Notifier(Protocol):
     def renewed(self, record: Record) -> None:
         """The session has a new token: its sockets close with 4000, to come back."""
 
-    def ended(self, record: Record, reason: Reason) -> Awaitable[None]:
+    def ended(self, record: Record, reason: Reason) -> Awaitable[None] | None:
         """The session is over: its sockets close, here at once.
 
-        The close frames are sent when this returns; what it returns completes when `on_disconnect` has run for each.
+        The close frames are sent when this returns; what it returns completes when `on_disconnect` has run for each
+        (`None`: there are none).
         """
 
 
@@ -49,5 +50,5 @@ class NoSockets:
     def renewed(self, record: Record) -> None:
         """Nobody to tell."""
 
-    async def ended(self, record: Record, reason: Reason) -> None:
+    def ended(self, record: Record, reason: Reason) -> None:
         """Nobody to tell."""

@@ -145,6 +145,10 @@ class Session(MutableMapping[str, Json]):
     def __hash__(self) -> int:
         return id(self)
 
+    def __bool__(self) -> bool:
+        """Be true, also while empty: `if session` asks whether there is one."""
+        return True
+
     # --- data -------------------------------------------------------------------------------------
 
     def _unit(self) -> UnitOfWork:

@@ -39,7 +39,7 @@ from wshttp.sessions.record import Ended, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.slices import Slices
 from wshttp.sessions.statistics import Statistics
-from wshttp.sessions.store import Created, Exists, Full, Limits, Owed, Store
+from wshttp.sessions.store import Created, Due, Exists, Full, Limits, Owed, Store
 from wshttp.sessions.unit_of_work import current_unit
 
 SWEEP_INTERVAL: Final = 0.25
@@ -92,6 +92,7 @@ class SessionList:
         self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices)
         self._sweeper: asyncio.Task[None] | None = None
         self._heart: asyncio.Task[None] | None = None
+        self._sweeps = 0
         self._closing = False
 
     # --- opening and closing ----------------------------------------------------------------------
@@ -127,6 +128,8 @@ class SessionList:
         self._sweeper = None
         if not self.store.outlives_process:
             await self.end_all(reason=Reason.SHUTDOWN)
+            while due := await self.store.take_due(_SLICE):  # those that were over already
+                self._deliver(due)
         settled = await self.settled(timeout)
         undelivered = 0 if settled else self._lifecycle.undelivered
         await self._lifecycle.stop()
@@ -138,6 +141,11 @@ class SessionList:
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until all callbacks owed so far have run, at most `timeout` seconds; tell whether they have."""
         return await self._lifecycle.settled(timeout)
+
+    @property
+    def busy(self) -> bool:
+        """Whether callbacks are owed, or what time has brought is just being taken from the store."""
+        return self._sweeps > 0 or self._lifecycle.busy
 
     @property
     def notifier(self) -> Notifier:
@@ -575,21 +583,29 @@ class SessionList:
     async def sweep(self) -> int:
         """Do what time has brought: ends, warnings, scheduled events. Returns the number of ends; costs only what is due."""
         count = 0
-        await self._lifecycle.settle_again()
-        while due := await self.store.take_due(_SLICE):
-            for owed in due.owed:
-                self._deliver_again(owed)
-            for record in due.expiring:
-                self._lifecycle.warn(self._adopt(record))
-            for record, event in due.scheduled:
-                self._lifecycle.fire(self._adopt(record), event)
-            for ended in due.ended:
-                if self.statistics.on_lateness:
-                    self.statistics.on_lateness(max(0.0, self.now() - ended.record.deadline))
-                self._conclude(ended)
-            count += len(due.ended)
-            await self._slices.pause()
+        self._sweeps += 1
+        try:
+            await self._lifecycle.settle_again()
+            while due := await self.store.take_due(_SLICE):
+                self._deliver(due)
+                count += len(due.ended)
+                await self._slices.pause()
+                await self._lifecycle.room()
+        finally:
+            self._sweeps -= 1
         return count
+
+    def _deliver(self, due: Due) -> None:
+        for owed in due.owed:
+            self._deliver_again(owed)
+        for record in due.expiring:
+            self._lifecycle.warn(self._adopt(record))
+        for record, event in due.scheduled:
+            self._lifecycle.fire(self._adopt(record), event)
+        for ended in due.ended:
+            if self.statistics.on_lateness:
+                self.statistics.on_lateness(max(0.0, self.now() - ended.record.deadline))
+            self._conclude(ended)
 
     def _deliver_again(self, owed: Owed) -> None:
         """Deliver what others have left undone; its event says how often it was tried."""

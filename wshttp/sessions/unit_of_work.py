@@ -71,13 +71,12 @@ class Pending:
 
         def mark() -> None:
             is_shown = self.view.get(key) is tracked
-            if is_shown and self.session.ended is None:
-                self.changed.add(key)
-            elif is_shown:
-                del self.view[key]  # reads give the last data
-                self.changed.discard(key)
             if self.session.ended is not None:
+                if is_shown and key not in self.changed:
+                    del self.view[key]  # reads give the last data
                 raise SessionEnded(self.session.ref, self.session.ended)
+            if is_shown:
+                self.changed.add(key)
 
         tracked = self.view[key] = checked(value, mark)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,6 +19,10 @@ INTERVAL: Final = 0.25
 _SPARE: Final = 64
 """Intervals that have emptied and may stay in the heap, besides one for each that is in use."""
 
+_HANDFUL: Final = 256
+"""Items that are looked up at a time: the first of a dictionary is not found in O(1) when many have left before it,
+and a list of all is felt where a hundred thousand are due at once."""
+
 
 class Calendar(Generic[T]):
     """Items by the time at which they are due; those of one interval come in the order in which they were entered."""
@@ -25,7 +30,7 @@ class Calendar(Generic[T]):
     def __init__(self) -> None:
         self._heap: list[int] = []  # each page in use at least once, and some that have emptied
         self._pages: dict[int, dict[T, None]] = {}  # none is empty
-        self._turned: int | None = None  # the page that is being taken, and therefore stored last item first
+        self._at_hand: list[T] = []  # those to be taken next, in reverse order; some may have left meanwhile
 
     def add(self, item: T, due: float) -> int | None:
         """Enter an item; the returned page number takes it out again. `None`: never due, not entered."""
@@ -45,7 +50,7 @@ class Calendar(Generic[T]):
         if items is not None and page is not None:
             items.pop(item, None)
             if not items:
-                self._drop(page)
+                del self._pages[page]
 
     def take(self, now: float) -> T | None:
         """Take out one item that is due at `now`, or return `None`."""
@@ -54,15 +59,19 @@ class Calendar(Generic[T]):
             if items is None:
                 heapq.heappop(self._heap)
                 continue
-            if page != self._turned:
-                # Only the last item of a dictionary can be taken in O(1) when many have left at the front.
-                self._turned, items = page, dict.fromkeys(reversed(items))
-                self._pages[page] = items
-            item, _ = items.popitem()
-            if not items:
-                self._drop(page)
+            item = self._first(items)
+            self.remove(item, page)
             return item
         return None
+
+    def _first(self, items: dict[T, None]) -> T:
+        while True:
+            while self._at_hand:
+                item = self._at_hand.pop()
+                if item in items:
+                    return item
+            self._at_hand = list(islice(items, _HANDFUL))
+            self._at_hand.reverse()
 
     def _push(self, page: int) -> None:
         # Items that leave early leave their page in the heap; when those outnumber the rest it is made anew.
@@ -70,8 +79,3 @@ class Calendar(Generic[T]):
             self._heap = sorted(self._pages)  # a sorted list is a heap
         else:
             heapq.heappush(self._heap, page)
-
-    def _drop(self, page: int) -> None:
-        del self._pages[page]
-        if page == self._turned:
-            self._turned = None

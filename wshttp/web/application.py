@@ -170,7 +170,9 @@ class SiteFiles(FilesHandler, Responder):  # type: ignore[misc]  # its methods t
         except HTTPError as error:
             if error.status_code != 404 or not self.site.callbacks["request"]:
                 raise
-            self.wants_session = True  # type: ignore[misc]  # of this request: from here on it is like one of a route
-            visit = await self.identify()
-            await visit.begin(auto_start=self.starts_session())
-            await self.respond(await _ask_the_application(Request(self, {}, RequestBody.of(self.request.body))))
+        else:
+            return
+        self.wants_session = True  # type: ignore[misc]  # of this request: from here on it is like one of a route
+        visit = await self.identify()
+        await visit.begin(auto_start=self.starts_session())
+        await self.respond(await _ask_the_application(Request(self, {}, RequestBody.of(self.request.body))))

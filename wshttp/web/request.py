@@ -37,6 +37,7 @@ class Request:
 
     @property
     def method(self) -> str:
+        """`GET`, `POST` and so on, in capitals."""
         return self._http.method or ""
 
     @property
@@ -46,6 +47,7 @@ class Request:
 
     @property
     def headers(self) -> HTTPHeaders:
+        """All header lines, under names of any case; without those in which only a trusted proxy may speak."""
         return self._http.headers
 
     @property

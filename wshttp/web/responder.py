@@ -38,9 +38,9 @@ class Responder(SessionHandler):
         for name, value in response.headers.items():
             self.set_header(name, value)
         if hasattr(response.body, "__aiter__"):
-            await self._stream(cast("AsyncIterator[str | bytes]", response.body))
+            await self._send_parts(cast("AsyncIterator[str | bytes]", response.body))
 
-    async def _stream(self, parts: AsyncIterator[str | bytes]) -> None:
+    async def _send_parts(self, parts: AsyncIterator[str | bytes]) -> None:
         """Send parts as they come, each when the client has taken the one before."""
         if self.request.method == "HEAD":
             await self.flush()  # before `finish` takes the length for 0

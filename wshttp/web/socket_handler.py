@@ -6,35 +6,37 @@ is refused before the 101. From then on the `Connection` decides what happens, a
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 import logging
+import re
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 from tornado.web import Application
-from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
-from wshttp.errors import (
-    ConnectionClosed,
-    Forbidden,
-    LimitReached,
-    SessionEnded,
-    StoreUnavailable,
-    UsageError,
-    WshttpError,
-)
-from wshttp.realtime.close_codes import INTERNAL_ERROR
+from wshttp.errors import BadRequest, ConnectionClosed, Forbidden, SessionEnded, StoreUnavailable, UsageError
+from wshttp.realtime.close_codes import BYE, NO_STATUS
 from wshttp.realtime.connection import Connection
-from wshttp.realtime.format import ENVELOPE, PLAIN, SUBPROTOCOL, Format, Message
+from wshttp.realtime.format import ENVELOPE, PLAIN, SUBPROTOCOL, Format, Message, size_of
 from wshttp.sessions.session import Session
+from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.web.handler import SessionHandler
 
 COMPRESSION = {"compression_level": 1, "mem_level": 5}
 """Bounds for permessage-deflate: per connection 32 KiB window and 16 KiB state (zlib's memLevel 5); level 1, since
 higher ones cost several times the time for a few per cent."""
+
+_BITS = r'"?(?:9|1[0-5])"?'
+_DEFLATE_OFFER = re.compile(
+    r"permessage-deflate(?:\s*;\s*(?:server_no_context_takeover|client_no_context_takeover"
+    rf"|server_max_window_bits={_BITS}|client_max_window_bits(?:={_BITS})?))*"
+)
+"""An offer that can be met (RFC 7692, section 7.1): zlib has no window of 8 bits for raw deflate."""
 
 _log = logging.getLogger("wshttp.connections")
 
@@ -48,7 +50,7 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
                 await self.connection.send(message)
 
     `open`, `on_message` and `on_close` are Tornado's, with these differences: messages are handled one after the other
-    while pings go on being answered; what `open` or a message changes in the session is committed after it;
+    while pings go on being answered; what `open`, a message or `on_close` changes in the session is committed after it;
     the socket closes when its session ends. `connection` sends with regard for slow receivers.
     """
 
@@ -73,7 +75,7 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         return super().session if self._connection is None else self._require(self._connection)
 
     def _require(self, connection: Connection) -> Session:
-        return connection.session or self._visit().require_session()
+        return self._visit().require_session() if connection.session is None else connection.session
 
     # --- the handshake ----------------------------------------------------------------------------------
 
@@ -84,12 +86,12 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         try:
             await super().get(*args, **kwargs)
         finally:
-            if self._connection is not None and self.ws_connection is None:
-                self._connection.lost(None, None)  # Tornado refused the handshake
+            if self._connection is not None:
+                self._connection.lost(None, None)  # Tornado refused the handshake; else it is closed already
 
     def head(self, *args: str, **kwargs: str) -> Any:
-        """Refuse, as a GET without an upgrade is refused."""
-        return WebSocketHandler.get(self, *args, **kwargs)
+        """Refuse: a handshake is a GET (RFC 6455, section 4.1), and anything else is no use here."""
+        raise BadRequest("this is a WebSocket; it is opened by a GET with an upgrade")
 
     async def _admit(self) -> None:
         site, visit = self.site, self._visit()
@@ -97,8 +99,6 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
             raise StoreUnavailable("the server is closing; come back")
         if site.settings.session.enabled:
             visit.require_session()
-        if site.hub.max_connections and len(site.hub) >= site.hub.max_connections:
-            raise LimitReached("server.max_connections", site.hub.max_connections, in_all=True)
         connection = Connection(
             site.hub,
             visit.session,
@@ -113,15 +113,16 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
             await self._ask(connection)
             await visit.unit.commit()
         except BaseException:
+            connection.admission.set_result(False)
             connection.lost(None, None)
             raise
-        connection.announced_open = True
+        connection.admission.set_result(True)
         self._connection = connection
 
     async def _ask(self, connection: Connection) -> None:
         if await self.site.callbacks.decide("connect", connection, on_failure=False) is False:
             raise Forbidden("the application refused the connection")
-        if connection.closed is not None and connection.session is not None:
+        if connection.session is not None and connection.session.ended is not None:
             raise SessionEnded(connection.session.ref, connection.session.ended)  # it ended while we asked
 
     def _choose_subprotocol(self) -> str | None:
@@ -136,7 +137,13 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         return True
 
     def get_compression_options(self) -> dict[str, Any] | None:
-        return COMPRESSION if self.site.settings.websocket.compression else None
+        return COMPRESSION if self.site.settings.websocket.compression and self._can_compress() else None
+
+    def _can_compress(self) -> bool:
+        """Whether the first offer of permessage-deflate, which Tornado takes, is one that it can (6.6: else it is a 500)."""
+        offers = ",".join(self.request.headers.get_list("Sec-WebSocket-Extensions")).split(",")
+        first = next((offer for offer in offers if offer.partition(";")[0].strip() == "permessage-deflate"), "")
+        return _DEFLATE_OFFER.fullmatch(first.strip()) is not None
 
     @property
     def max_message_size(self) -> int:
@@ -152,18 +159,15 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         """Put a `_Wire` between Tornado's framing and this handler, and begin the connection before `open`."""
         protocol = super().get_websocket_protocol()
-        if protocol is not None and self._connection is not None:
+        if isinstance(protocol, WebSocketProtocol13) and self._connection is not None:
             wire = _Wire(self, protocol, self._connection)
             protocol.handler = wire
             self._user_open, self.open = self.open, wire.open  # Tornado calls it by instance
         return protocol
 
-    async def opened(self, args: tuple[str, ...], kwargs: dict[str, str]) -> None:
-        """Run the subclass's `open`, and commit what it changed."""
-        result = self._user_open(*args, **kwargs)
-        if inspect.isawaitable(result):
-            await result
-        await self._visit().unit.commit()
+    def begin(self, args: tuple[str, ...], kwargs: dict[str, str]) -> Awaitable[None] | None:
+        """Run the subclass's `open`."""
+        return self._user_open(*args, **kwargs)
 
     def on_message(self, message: Message) -> Awaitable[None] | None:
         """Handle a message; override it."""
@@ -172,27 +176,29 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         if self._connection is None:
             super().close(code, reason)
-        elif code is None:
+        elif code is None and reason is None:
             self._connection.close()
         else:
-            self._connection.close(code, reason or "")
+            self._connection.close(BYE.code if code is None else code, reason or "")
 
 
 class _Wire:
     """Between Tornado's framing and a connection: the delegate of the one, the transport of the other."""
 
-    def __init__(self, handler: SessionWebSocketHandler, protocol: WebSocketProtocol, connection: Connection) -> None:
+    def __init__(self, handler: SessionWebSocketHandler, protocol: WebSocketProtocol13, connection: Connection) -> None:
         self._now = handler.site.hub.clock.monotonic
         self.unsent = 0
         self.heard_at = self._now()
         self._handler = handler
         self._protocol = protocol
         self._connection = connection
+        # Tornado calls it by instance, also for what it decides by itself.
+        self._close, protocol.close = protocol.close, self._closing  # type: ignore[method-assign]
 
     # --- transport ----------------------------------------------------------------------------------------
 
     def write(self, message: Message) -> Future[None]:
-        size = len(message)
+        size = size_of(message)
         try:
             write = self._protocol.write_message(message, binary=isinstance(message, bytes))
         except (WebSocketClosedError, StreamClosedError):
@@ -211,7 +217,7 @@ class _Wire:
             _log.debug("connection %s closed before it could be pinged", self._connection.id)
 
     def close(self, code: int, reason: str) -> None:
-        self._protocol.close(code, reason)
+        self._close(code, reason)
 
     def abort(self) -> None:
         self._protocol._abort()
@@ -221,13 +227,7 @@ class _Wire:
     async def open(self, *args: str, **kwargs: str) -> None:
         """Begin: the 101 has been sent."""
         self._protocol.set_nodelay(True)  # or small messages wait for the acknowledgement of others
-        self._connection.opened(self, self._on_message)
-        try:
-            await self._handler.opened(args, kwargs)
-        except Exception as error:
-            if not isinstance(error, WshttpError):
-                self._handler.log_exception(type(error), error, error.__traceback__)
-            self._connection.close(*INTERNAL_ERROR)
+        self._connection.opened(self, self._on_message, partial(self._handler.begin, args, kwargs))
 
     def _on_message(self, connection: Connection, message: Message) -> Awaitable[None] | None:
         return self._handler.on_message(message)
@@ -244,9 +244,29 @@ class _Wire:
         self.heard_at = self._now()
         self._handler.on_pong(data)
 
+    def _closing(self, code: int | None = None, reason: str | None = None) -> None:
+        """Note with what the peer closes, or Tornado itself (1009); our own closes don't come this way."""
+        if not self._protocol.server_terminated:
+            said = self._protocol.close_reason if self._protocol.client_terminated else reason
+            self._connection.lost(NO_STATUS if code is None else code, said)
+        self._close(code, reason)
+
     def on_ws_connection_close(self, close_code: int | None = None, close_reason: str | None = None) -> None:
         self._connection.lost(close_code, close_reason)
-        self._handler.on_ws_connection_close(close_code, close_reason)
+        self._reporting = asyncio.ensure_future(self._report_close(close_code, close_reason))
+
+    async def _report_close(self, code: int | None, reason: str | None) -> None:
+        """Have Tornado call `on_close`, after the last message and `on_disconnect`, and commit what it changes."""
+        if self._connection.disconnected is not None:
+            await asyncio.wait({self._connection.disconnected})
+        with UnitOfWork() as unit:
+            try:
+                self._handler.on_ws_connection_close(code, reason)
+                await unit.commit()
+            except SessionEnded:
+                pass  # it is often the end of the session that closes its sockets
+            except Exception as error:
+                self._handler.log_exception(type(error), error, error.__traceback__)
 
     def log_exception(self, *exc_info: Any) -> None:
         self._handler.log_exception(*exc_info)

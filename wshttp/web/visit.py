@@ -80,7 +80,7 @@ class Visit:
         """
         if not self._site.settings.session.enabled:
             return
-        if self._found.presented_invalid and not self._found.tokens:
+        if self._invalid is not None or (self._found.presented_invalid and not self._found.tokens):
             decision = await self._site.callbacks.decide("invalid_session", self._request, self.ended_reason)
             if decision is False:
                 raise SessionEnded(None, self.ended_reason)

@@ -1,0 +1,28 @@
+"""`python -m benchmarks [--quick] [name ...]`: print the figures of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from benchmarks import machine
+
+NAMES = ("memory_store", "mass_end", "http_requests", "websocket_echo")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Print the figures of this machine.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"which of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="so small that the figures mean nothing")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in NAMES]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    print(machine.describe(), flush=True)
+    for name in arguments.names or NAMES:
+        for table in importlib.import_module(f"benchmarks.{name}").tables(arguments.quick):
+            print(f"\n{table}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""How messages look on a connection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from wshttp.realtime.format import ENVELOPE, PLAIN, size_of, to_json
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [("text", "text"), (b"\x00", b"\x00"), ({"a": [1, None]}, '{"a":[1,null]}'), (5, "5"), (None, "null"), ("ü", "ü")],
+)
+def test_plain_leaves_text_and_bytes_alone(data: Any, message: str | bytes) -> None:
+    """Text and bytes go out as they are, other values as JSON; a topic makes no difference."""
+    assert PLAIN.message(data) == PLAIN.published("news", data, {"ref": "r", "user": None}) == message
+
+
+def test_envelope_says_what_a_message_is() -> None:
+    """In `wshttp.v1` everything is an object with a type; what was published says where and by whom."""
+    assert json.loads(ENVELOPE.message({"a": 1})) == {"type": "app", "data": {"a": 1}}
+    assert json.loads(ENVELOPE.published("news", "hot", {"ref": "r", "user": "ann"})) == {
+        "type": "message",
+        "topic": "news",
+        "data": "hot",
+        "from": {"ref": "r", "user": "ann"},
+    }
+    assert json.loads(ENVELOPE.published("news", None, None))["from"] is None
+
+
+def test_envelope_carries_bytes_as_text() -> None:
+    """JSON has no bytes: they are read as UTF-8, and what is none is replaced."""
+    assert json.loads(ENVELOPE.message("grüße".encode()))["data"] == "grüße"
+    assert json.loads(ENVELOPE.message(b"\xff"))["data"] == "\ufffd"
+
+
+def test_json_is_short_and_strict() -> None:
+    """No blanks, no escapes that UTF-8 doesn't need, and no numbers that JSON doesn't have."""
+    assert to_json({"a": [1, "é"]}) == '{"a":[1,"é"]}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json(float("nan"))
+
+
+@pytest.mark.parametrize(("message", "size"), [("", 0), ("abc", 3), ("é", 2), ("🎉", 4), (b"\xff\xff", 2)])
+def test_size_is_in_bytes(message: str | bytes, size: int) -> None:
+    """What counts against `send_buffer_limit` is what goes over the wire."""
+    assert size_of(message) == size

@@ -1,0 +1,165 @@
+"""Imports point one way.
+
+    errors, config  <-  sessions  <-  stores, realtime, auth  <-  web  <-  server  <-  cli
+
+`engine` stands beside; `logs` is as low as `errors`, and `collector` knows nobody. The imports are read, not run: those inside functions count, too,
+and those for the type checker alone, which never run, do not.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "wshttp"
+
+LOWEST = {"errors", "config", "logs"}
+LOWER = LOWEST | {"sessions"}
+MIDDLE = LOWER | {"stores", "realtime", "auth"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "logs": set(),
+    "config": {"errors"},
+    "sessions": LOWEST,
+    "stores": LOWER,
+    "realtime": LOWER,
+    "auth": LOWER,
+    "web": MIDDLE,
+    "engine": {"errors", "config"},
+    "collector": set(),
+    "server": MIDDLE | {"web", "engine", "collector"},
+    "cli": MIDDLE | {"web", "server"},
+    "testing": {"errors", "sessions", "stores"},
+    "__init__": MIDDLE | {"web", "server"},
+    "__main__": {"cli"},
+}
+"""By part of the package, the other parts that it may import."""
+
+OUTSIDE: dict[str, set[str]] = {
+    "errors": set(),
+    "logs": set(),
+    "config": {"yaml", "pydantic", "pydantic_core"},
+    "sessions": set(),
+    "stores": {"pytest"},
+    "realtime": set(),
+    "auth": {"bcrypt"},
+    "web": {"tornado", "multipart", "prometheus_client"},
+    "engine": {"tornado"},
+    "collector": set(),
+    "server": set(),
+    "cli": {"tornado", "typer"},
+    "testing": set(),
+    "__init__": set(),
+    "__main__": set(),
+}
+"""By part, what it may import of others' packages; the standard library is everybody's."""
+
+NOWHERE = {"redis", "uvloop", "httptools", "picows"}
+"""What is chosen by a setting is imported where it is chosen, and there is nothing to choose yet."""
+
+NO_SOCKETS = {"socket", "ssl", "selectors", "socketserver", "http", "urllib"}
+"""What a session knows nothing of."""
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    """Return the part of a dotted name within the package: `wshttp.web.site` is of `web`."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(source: str, module: str) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of everything that a module imports."""
+    unreal = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            unreal.update(id(inner) for statement in node.body for inner in ast.walk(statement))
+        elif id(node) in unreal:
+            continue
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: imports are absolute"
+            base = node.module or ""
+            # `from wshttp import logs` imports a part, and not the package's front door.
+            whole = [f"{base}.{alias.name}" for alias in node.names] if base == "wshttp" else [base]
+            yield from ((node.lineno, name) for name in whole)
+
+
+def faults_of(source: str, module: str) -> list[str]:
+    """Say which imports of a module point the wrong way."""
+    own = part_of(module)
+    faults = []
+    for line, name in imports_of(source, module):
+        top = name.split(".")[0]
+        if top == "wshttp":
+            wrong = part_of(name) not in MAY_IMPORT[own] | {own}
+        elif top in sys.stdlib_module_names:
+            wrong = own == "sessions" and top in NO_SOCKETS
+        else:
+            wrong = top in NOWHERE or top not in OUTSIDE[own]
+        if wrong:
+            faults.append(f"{module}:{line}: {own} must not import {name}")
+    return faults
+
+
+def test_every_import_points_the_right_way() -> None:
+    """No module of the package imports what lies above it, or a library that is not its part's."""
+    assert [fault for path in MODULES for fault in faults_of(path.read_text(), name_of(path))] == []
+
+
+def test_every_part_has_its_place() -> None:
+    """A new folder or file at the top has to say where it belongs."""
+    assert {part_of(name_of(path)) for path in MODULES} == set(MAY_IMPORT) == set(OUTSIDE)
+
+
+def test_parts_do_not_go_round_in_circles() -> None:
+    """What may be imported is an order: nothing may import, over any number of others, itself."""
+    above = {part: set(others) for part, others in MAY_IMPORT.items()}
+    while leaves := {part for part, others in above.items() if not others}:
+        above = {part: others - leaves for part, others in above.items() if part not in leaves}
+    assert above == {}
+
+
+def test_engine_is_imported_by_the_server_alone() -> None:
+    """It can be replaced, as long as only one file knows that there is one."""
+    assert [part for part, others in MAY_IMPORT.items() if "engine" in others] == ["server"]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wshttp.sessions.session", "from wshttp.web.site import Site"),
+        ("wshttp.sessions.session", "def f():\n    import wshttp.stores.memory"),
+        ("wshttp.sessions.session", "import socket"),
+        ("wshttp.sessions.session", "from tornado.web import HTTPError"),
+        ("wshttp.sessions.session", "from wshttp import Server"),
+        ("wshttp.web.site", "from wshttp.engine.rates import AddressRates"),
+        ("wshttp.web.site", "from wshttp.server import Server"),
+        ("wshttp.engine.stock", "from wshttp.sessions.clock import Clock"),
+        ("wshttp.realtime.hub", "from wshttp.auth.user import User"),
+        ("wshttp.stores.memory", "import redis.asyncio"),
+        ("wshttp.server", "import uvloop"),
+        ("wshttp.config.load", "from wshttp import logs"),
+        ("wshttp.errors", "from wshttp.config import Settings"),
+    ],
+)
+def test_arrow_the_wrong_way_is_found(module: str, source: str) -> None:
+    """The reading above sees what it is there to see."""
+    assert faults_of(source, module)
+
+
+def test_arrow_for_the_type_checker_is_none() -> None:
+    """What never runs makes nothing depend on anything."""
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from wshttp.web.site import Site\n"
+    assert faults_of(source, "wshttp.sessions.session") == []

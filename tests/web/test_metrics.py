@@ -1,0 +1,97 @@
+"""Numbers for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from browsing import Browser, problem
+from prometheus_client.parser import text_string_to_metric_families
+from serving import new_server, running
+from tornado.httpclient import HTTPResponse
+
+from wshttp.testing import FakeClock
+
+
+def samples(response: HTTPResponse) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Return all values of an exposition, by name and labels."""
+    families = text_string_to_metric_families(response.body.decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+@pytest.mark.feature("A6")
+async def test_metrics_count_what_happens(clock: FakeClock) -> None:
+    """Sessions by life and reason, requests by method and status, ends by lateness; in Prometheus' text format."""
+    server = new_server(clock, session={"identity": ["cookie"], "max_sessions": 2, "on_limit": "refuse"})
+    server.get("/x")(lambda request: "x")
+    async with running(server) as base:
+        one, two = Browser(base), Browser(base)
+        await one.get("/x")
+        await two.get("/x")
+        await Browser(base).get("/x")
+        await one.delete("/wshttp/session")
+        clock.advance(1201)
+        await server.sessions.sweep()
+        await two.get("/x")
+        response = await Browser(base).get("/wshttp/metrics")
+        assert response.headers["Content-Type"].startswith("text/plain; version=")
+        assert response.headers["Cache-Control"] == "no-store"
+        values = samples(response)
+        assert values["wshttp_sessions", ()] == 1
+        assert values["wshttp_sessions_started_total", ()] == 3
+        assert values["wshttp_sessions_ended_total", (("reason", "logout"),)] == 1
+        assert values["wshttp_sessions_ended_total", (("reason", "idle"),)] == 1
+        assert values["wshttp_sessions_refused_total", (("limit", "session.max_sessions"),)] == 1
+        assert values["wshttp_requests_total", (("method", "GET"), ("status", "200"))] == 3
+        assert values["wshttp_requests_total", (("method", "GET"), ("status", "503"))] == 1
+        assert values["wshttp_requests_total", (("method", "DELETE"), ("status", "204"))] == 1
+        assert values["wshttp_request_seconds_count", ()] == 5
+        assert values["wshttp_session_end_lateness_seconds_count", ()] == 1
+        assert values["wshttp_ledger_owed", ()] == 0
+        assert values["wshttp_connections", ()] == 0
+        assert values["wshttp_tcp_connections_total", (("state", "accepted"),)] >= 6
+
+
+@pytest.mark.feature("A6")
+async def test_labels_are_bounded_and_tell_nobody(users_file: str, ada: tuple[str, str]) -> None:
+    """No path, user, address, ref or token is in a label; a method that somebody makes up is `other`."""
+    server = new_server(session={"identity": ["cookie"]}, auth={"users_file": users_file})
+    async with running(server) as base:
+        browser = Browser(base)
+        await browser.log_in(*ada)
+        await browser("BREW", "/coffee")
+        response = await browser.get("/wshttp/metrics")
+        assert samples(response)["wshttp_requests_total", (("method", "other"), ("status", "405"))] == 1
+        [session] = [session async for session in server.sessions.scan()]
+        text = response.body.decode()
+        for secret in ("ada", "BREW", "coffee", "127.0.0.1", session.ref, browser.cookies["wshttp"]):
+            assert secret not in text
+
+
+@pytest.mark.feature("A6")
+@pytest.mark.parametrize(
+    ("allow", "address", "status"),
+    [
+        (None, "127.0.0.1", 200),
+        (None, "192.0.2.1", 403),
+        (None, "::1", 200),
+        (["192.0.2.0/24"], "192.0.2.1", 200),
+        (["192.0.2.0/24"], "127.0.0.1", 403),
+        ([], "127.0.0.1", 403),
+    ],
+)
+async def test_metrics_are_for_the_networks_of_the_setting(allow: Any, address: str, status: int) -> None:
+    """Who asks is the client, not the proxy; others get 403."""
+    metrics = {} if allow is None else {"allow": allow}
+    server = new_server(metrics=metrics, server={"trusted_proxies": ["127.0.0.1"]})
+    async with running(server) as base:
+        response = await Browser(base, X_Forwarded_For=address).get("/wshttp/metrics")
+        assert response.code == status
+        assert status == 200 or problem(response) == (403, "forbidden")
+        assert await server.sessions.count() == 0
+
+
+async def test_metrics_can_be_switched_off() -> None:
+    """`metrics.enabled: false` leaves nothing there."""
+    async with running(new_server(metrics={"enabled": False})) as base:
+        assert problem(await Browser(base).get("/wshttp/metrics")) == (404, "not-found")
