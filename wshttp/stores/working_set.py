@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from wshttp.errors import LockLost, SessionEnded
 from wshttp.sessions.changes import ABSENT, Changes, Scheduled, merge, sum_for_increment
@@ -209,7 +209,7 @@ class WorkingSet:
         grave = self._graves[key] = _Grave(key, tombstone, until)
         self._oldest_graves.append(grave)
 
-    def restore_owed(self, record: Record, event: Event) -> None:
+    def restore_owed(self, event: Event) -> None:
         """Take in an entry of the ledger; oldest first. Whoever it was owed by goes on with it, or nobody does yet."""
         self._owed[event.id] = event
         if event.kind == "start" and (life := self._slot(event.ref).get(event.ref)):
@@ -580,11 +580,12 @@ class WorkingSet:
         return self._slots[_slot_number(ref)]
 
 
-_RECORD_FIELDS: Final = tuple(field.name for field in fields(Record))
+RECORD_FIELDS: Final = tuple(field.name for field in fields(Record))
+"""In the order in which `Record` takes them."""
 
 
 def _life(record: Record) -> Life:
-    life = Life(**{name: getattr(record, name) for name in _RECORD_FIELDS})
+    life = Life(**{name: getattr(record, name) for name in RECORD_FIELDS})
     life.data = dict(record.data)
     return life
 

@@ -1,0 +1,72 @@
+"""A working set as the file has it: after a start, and after a batch that could not be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wshttp.sessions.changes import Scheduled
+from wshttp.sessions.data import encoded_size
+from wshttp.sessions.record import Record, Tombstone
+from wshttp.sessions.store import Owed
+from wshttp.stores import sqlite_schema as schema
+from wshttp.stores.sqlite_file import SqliteFile, Statement
+from wshttp.stores.sqlite_journal import event_of, record_of
+from wshttp.stores.working_set import WorkingSet
+
+LastAccess = Callable[[Record], float]
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was found."""
+
+    set: WorkingSet
+    owed: list[Owed] = field(default_factory=list)
+    """The ledger, oldest first."""
+    useless: list[Statement] = field(default_factory=list)
+    """What deletes the rows that mean nothing any more."""
+
+
+def restore(file: SqliteFile, empty: WorkingSet, last_access: LastAccess, revision: int) -> Restored:
+    """Fill a working set from the file. `last_access` says from when on a session's idle time counts; blocks."""
+    found = Restored(empty)
+    records = {row[0]: record_of(*row) for row in file.rows(schema.ALL_SESSIONS)}
+    for ref, key, text in file.rows(schema.ALL_DATA):
+        record = records.get(ref)
+        if record is not None:
+            value = record.data[key] = json.loads(text)
+            record.size += encoded_size(key, value)
+    _restore_lives(found, records, last_access, revision)
+    for ref, id, due_at, call in file.rows(schema.ALL_CALLS):
+        name, data = json.loads(call)
+        empty.restore_call(ref, Scheduled(id, 0.0, name, data), due_at)
+    for key, ref, reason, start, until in file.rows(schema.ALL_TOMBSTONES, empty.now()):
+        tombstone = Tombstone(ref, reason, None if start is None else json.loads(start))
+        empty.restore_grave(bytes(key), tombstone, until)
+    _restore_ledger(found, file, records)
+    found.useless.append((schema.DELETE_OLD_TOMBSTONES, (empty.now(),)))
+    return found
+
+
+def _restore_lives(found: Restored, records: dict[str, Record], last_access: LastAccess, revision: int) -> None:
+    logged = {record.ref: record.last_access_at for record in records.values()}
+    for record in records.values():
+        record.revision = revision
+        if record.reason is None:
+            record.last_access_at = last_access(record)
+    for record in sorted(records.values(), key=lambda record: record.last_access_at):
+        if record.reason is None:
+            found.set.restore_life(record, logged[record.ref])
+
+
+def _restore_ledger(found: Restored, file: SqliteFile, records: dict[str, Record]) -> None:
+    for row in file.rows(schema.ALL_EVENTS):
+        event = event_of(*row)
+        record = found.set.live(event.ref) or records.get(event.ref)
+        if record is None or (event.kind == "scheduled" and record.reason is not None):
+            found.useless.append((schema.DELETE_EVENT, (event.id,)))
+            continue
+        found.set.restore_owed(event)
+        found.owed.append(Owed(record, event))
