@@ -30,7 +30,7 @@ from wshttp.engine.listeners import Listener, bind_tcp, bind_unix, raise_file_li
 from wshttp.engine.rates import AddressRates
 from wshttp.engine.stock import StockServer
 from wshttp.engine.tls import TlsContext
-from wshttp.errors import ConfigurationError, Forbidden
+from wshttp.errors import ConfigurationError, Forbidden, StoreUnusable
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
@@ -38,6 +38,7 @@ from wshttp.sessions.decorators import CallbackDecorators
 from wshttp.sessions.session_list import SessionList
 from wshttp.stores.memory import MemoryStore
 from wshttp.stores.memory_shared import MemoryShared
+from wshttp.stores.sqlite import SqliteStore
 from wshttp.web.access_log import AccessLog
 from wshttp.web.application import HandlerRule, SiteApplication
 from wshttp.web.endpoint import Endpoint
@@ -77,7 +78,7 @@ class Server(CallbackDecorators):
         """Where the server listens, such as `http://127.0.0.1:8080`; while it runs."""
         self._reread: Callable[[], Settings] | None = None
         self._clock = clock or SystemClock()
-        self._store = MemoryStore(self._clock)
+        self._store = _store_of(self.settings, self._clock)
         self._shared = MemoryShared(self._clock)
         self.callbacks = Callbacks(self.settings.session.callback_timeout)
         self.sessions = SessionList(
@@ -100,6 +101,7 @@ class Server(CallbackDecorators):
             on_error=lambda error: _log.error("on_authenticate failed", exc_info=error),
         )
         self.site = Site(self.settings, self.sessions, self.hub, self.callbacks, self._authenticator)
+        self.site.ready = lambda: self._store.available
         self._metrics = Metrics(self.site, self._connection_totals)
         self._files = FileRoot(self.settings.static.folder, self.settings.static.index)
         self.application = SiteApplication(self.site, self._metrics, log_function=AccessLog(self._metrics))
@@ -219,15 +221,21 @@ class Server(CallbackDecorators):
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open everything and listen. Raises `ConfigurationError` where an address or a certificate cannot be used."""
+        """Open everything and listen.
+
+        Raises `ConfigurationError` where an address or a certificate cannot be used, or the store's file is in use, and
+        `StoreUnusable`.
+        """
         self._advise()
         self._tls = _tls_of(self.settings)
         if self._authenticator.users_file is not None:
             self._report_users(await asyncio.to_thread(self._authenticator.users_file.load))
-        await self.sessions.open()
+        await self.sessions.open(sweep=False)
         try:
             await self._finish_set_up()
             await self.callbacks.notify("startup", self)
+            await self._dismiss_outdated()
+            self.sessions.begin_sweeping()  # now that all callbacks are there for what an earlier process owed
             self._listen()
         except BaseException:
             await self.sessions.close(timeout=0)
@@ -297,7 +305,8 @@ class Server(CallbackDecorators):
     def serve(self) -> int:
         """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. SIGHUP reads the settings again.
 
-        Returns the process's exit status: 0 after a clean drain, 2 for a mistake in the settings. The process ends at
+        Returns the process's exit status: 0 after a clean drain, 2 for a mistake in the settings, 1 for a store
+        that cannot be used. The process ends at
         once, with 1, on the second signal and where end callbacks could not be delivered.
         """
         logs.configure(self.settings.log.level, self.settings.log.format)
@@ -307,6 +316,9 @@ class Server(CallbackDecorators):
             for mistake in error.mistakes:
                 print(mistake, file=sys.stderr)
             return 2
+        except StoreUnusable as error:
+            print(error, file=sys.stderr)
+            return 1
 
     async def _serve(self) -> int:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -423,6 +435,19 @@ class Server(CallbackDecorators):
         self._report_users(reload)
         await self._dismiss(reload.changed)
 
+    async def _dismiss_outdated(self) -> None:
+        """End the sessions of users who were changed or removed in the users file while no server ran.
+
+        Where `on_authenticate` knows users too, nobody can tell whose they are.
+        """
+        users_file = self._authenticator.users_file
+        if users_file is None or self.callbacks["authenticate"] or not self.sessions.store.outlives_process:
+            return
+        async for session in self.sessions.scan():
+            entry = None if session.user is None else users_file.users.get(session.user)
+            if session.record.version and (entry is None or entry.version != session.record.version):
+                await self.sessions.end(session, "credentials")
+
     async def _dismiss(self, users: Iterable[str]) -> None:
         """Forget what is known of these users, whose passwords are no longer what they were, and end their sessions."""
         for user in users:
@@ -462,6 +487,12 @@ def _raise_file_limit(max_connections: int) -> None:
             files.wanted,
             files.got,
         )
+
+
+def _store_of(settings: Settings, clock: Clock) -> MemoryStore | SqliteStore:
+    if settings.store.kind == "sqlite":
+        return SqliteStore(settings.store.path, clock, timeout=settings.store.timeout)
+    return MemoryStore(clock)
 
 
 def _rates_of(settings: Settings, clock: Clock) -> AddressRates:

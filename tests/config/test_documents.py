@@ -104,7 +104,7 @@ def test_printed_settings_hide_the_secret() -> None:
 
 
 @pytest.mark.parametrize("key", ["server.workers", "server.engine", "session.lease", "websocket.history", "websocket.queue",
-                                 "store.path", "store.url", "store.prefix", "store.cache", "store.outage", "admin"])  # fmt: skip
+                                 "store.url", "store.prefix", "store.cache", "store.outage", "admin"])  # fmt: skip
 def test_setting_that_would_do_nothing_does_not_exist(key: str) -> None:
     """What does not work yet is not offered."""
     assert key not in {setting.key for setting in SETTINGS}

@@ -189,7 +189,7 @@ def test_setting_takes_what_it_should(key: str, value: str, expected: object) ->
         ("websocket.allowed_origins", "[example.com]", "wants an origin such as https://example.com, without a path"),
         ("websocket.allowed_origins", "['https://example.com/']", "wants an origin such as https://example.com, without a path"),
         ("static.index", "../index.html", "wants a file name without folders; got '../index.html'"),
-        ("store.kind", "sqlite", "wants memory; got 'sqlite'"),
+        ("store.kind", "redis", "wants memory or sqlite; got 'redis'"),
         ("rate.requests_per_second", "-1", "wants a number, 0 or more; got -1"),
         ("rate.requests_per_second", ".inf", "wants a number, 0 or more; got inf"),
         ("log.level", "loud", "wants debug, info, warning or error; got 'loud'"),

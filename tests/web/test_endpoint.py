@@ -694,7 +694,7 @@ async def test_serialized_request_that_waits_for_a_session_that_ends_is_401(scen
         await browser.get("/wshttp/session")
         [session] = [session async for session in serial.server.sessions.scan()]
         asked = [asyncio.create_task(browser.get("/call")) for _ in range(2)]
-        locks = serial.server.sessions.store._locks  # type: ignore[attr-defined]  # nothing public tells who waits
+        locks = serial.server.sessions.store._locks._locks  # type: ignore[attr-defined]  # nothing public tells who waits
         await until(lambda: session.ref in locks and len(locks[session.ref].waiting) == 1)
         await serial.server.sessions.end(session, "admin")
         scene.release.set()

@@ -57,7 +57,7 @@ OnLimit = Literal["oldest", "refuse"]
 SameSite = Literal["Strict", "Lax", "None"]
 Secure = Literal["auto", "on", "off"]
 OnSlow = Literal["close", "drop"]
-StoreKind = Literal["memory"]
+StoreKind = Literal["memory", "sqlite"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -478,7 +478,15 @@ class StoreSettings(Section):
     """Where the session list keeps its sessions."""
 
     kind: Annotated[StoreKind, choice(StoreKind)] = fixed(
-        "memory", "The store.\n`memory`: in this process; sessions end with it."
+        "memory",
+        "The store.\n"
+        "`memory`: in this process; sessions end with it.\n"
+        "`sqlite`: in the file `store.path`, which one process has for itself; sessions go on after a restart or a crash.",
+    )
+    path: Annotated[str, PATH] = fixed(
+        "wshttp.db",
+        "The file of the `sqlite` store, made with mode 0600 where it is missing; its folder must be writable.\n"
+        "A relative path is relative to the working directory.",
     )
     timeout: Duration = fixed(
         "2s", "How long the store may take to answer before a request is answered 503.\n`0`: no limit."

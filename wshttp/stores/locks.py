@@ -26,6 +26,9 @@ class Locks:
     def __len__(self) -> int:
         return len(self._locks)
 
+    def __contains__(self, ref: object) -> bool:
+        return ref in self._locks
+
     def holder(self, ref: str) -> str | None:
         """Return who holds a session's lock."""
         lock = self._locks.get(ref)
