@@ -102,7 +102,7 @@ class Client(threading.Thread):
         response = connection.getresponse()
         body = response.read()
         given = response.getheader("Set-Cookie")
-        if given is not None and self.cookie is not None or path == "/hit" and given is not None:
+        if (given is not None and self.cookie is not None) or (path == "/hit" and given is not None):
             self.cookie = given.partition(";")[0]
         assert response.status in (200, 204, 401), body
         return response.status, json.loads(body) if body else {}

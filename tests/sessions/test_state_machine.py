@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pytest
@@ -25,8 +28,11 @@ from wshttp.sessions.ids import SessionId
 from wshttp.sessions.record import RENEWED, Reason, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
+from wshttp.sessions.store import Store
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.stores.memory import MemoryStore
+from wshttp.stores.sqlite import SqliteStore
+from wshttp.stores.sqlite_journal import touch_interval
 from wshttp.testing import FakeClock
 
 T = TypeVar("T")
@@ -81,7 +87,9 @@ class Sessions(RuleBasedStateMachine):
             max_sessions_per_ip=PER_IP,
             on_limit=on_limit,
         )
-        self.sessions = SessionList(chosen, MemoryStore(self.clock, tombstone=1e9), clock=self.clock)
+        self.chosen = chosen
+        self.sessions = SessionList(chosen, self.new_store(), clock=self.clock)
+        self.run(self.sessions.open(sweep=False))
         self.units = [UnitOfWork(), UnitOfWork()]
         self.pending: list[dict[Life, dict[str, Any]]] = [{}, {}]
         self.ended_by: list[set[Life]] = [set(), set()]
@@ -90,6 +98,10 @@ class Sessions(RuleBasedStateMachine):
         self.ends: dict[str, list[tuple[Reason, dict[str, Any]]]] = {}
         self.sessions.callbacks.register("session_start", self._on_start)
         self.sessions.callbacks.register("session_end", self._on_end)
+
+    def new_store(self) -> Store:
+        """Return a store, not open yet."""
+        return MemoryStore(self.clock, tombstone=1e9)
 
     async def _on_start(self, session: Session) -> None:
         await asyncio.sleep(0)
@@ -110,6 +122,9 @@ class Sessions(RuleBasedStateMachine):
             self.loop.close()
 
     def _close(self) -> None:
+        if self.sessions.store.outlives_process:
+            self.run(self.sessions.end_all(reason=Reason.SHUTDOWN))
+            self.run(self.sessions.sweep())
         assert self.run(self.sessions.close()) == 0
         for life in self.lives:
             if not life.over:
@@ -238,7 +253,10 @@ class Sessions(RuleBasedStateMachine):
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
         self.tick()
-        life = data.draw(st.sampled_from(self.lives))
+        self.touch_one(data.draw(st.sampled_from(self.lives)))
+
+    def touch_one(self, life: Life) -> None:
+        self.tick()
         if life.over:
             with pytest.raises(SessionEnded):
                 self.run(life.session.touch())
@@ -454,7 +472,8 @@ class Sessions(RuleBasedStateMachine):
             if not life.over:
                 continue
             assert self.run(self.sessions.get_by_ref(life.session.ref, touch=True)) is None
-            assert (life.session.ended, life.session.record.data) == (life.reason, life.data)
+            if life.reported or not self.sessions.store.outlives_process:  # a copy learns of it with the report
+                assert (life.session.ended, life.session.record.data) == (life.reason, life.data)
             if life.id.kind == "token":
                 left = self.run(self.sessions.find(life.id))
                 assert left == Tombstone(life.session.ref, str(life.reason))
@@ -477,7 +496,73 @@ class Sessions(RuleBasedStateMachine):
         assert max(Counter(life.place for life in living).values(), default=0) <= PER_IP
 
 
+class DurableSessions(Sessions):
+    """The same in a file; and the process may stop or die between any two calls."""
+
+    def new_store(self) -> Store:
+        if not hasattr(self, "folder"):
+            self.folder = tempfile.TemporaryDirectory(
+                dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+            )  # a sync there costs nothing
+            self.deaths = 0
+        return SqliteStore(f"{self.folder.name}/{self.deaths}.db", self.clock, timeout=20, tombstone=1e9)
+
+    @rule(killed=st.booleans())
+    def restart(self, killed: bool) -> None:
+        """Sessions go on in another process; what was not committed is gone, and so is the memory of who ended what."""
+        self.tick()
+        dead = self.sessions
+        if killed:
+            self.deaths += 1
+            for suffix in ("", "-wal"):
+                shutil.copy(
+                    f"{self.folder.name}/{self.deaths - 1}.db{suffix}", f"{self.folder.name}/{self.deaths}.db{suffix}"
+                )
+        else:
+            assert self.run(dead.close()) == 0
+        self.sessions = SessionList(self.chosen, self.new_store(), callbacks=dead.callbacks, clock=self.clock)
+        self.run(self.sessions.open(sweep=False))
+        if killed:
+            self.run(dead.close())
+        self.units = [UnitOfWork(), UnitOfWork()]
+        self.pending, self.ended_by = [{}, {}], [set(), set()]
+        self.run(self.sessions.sweep())
+        for life in self.lives:
+            life.reported = life.reported or life.over
+            found = self.run(self.sessions.get_by_ref(life.session.ref))
+            assert (found is None) is life.over
+            if found is not None:
+                life.session, found.id = found, life.id
+                late = found.record.last_access_at - (self.sessions.now() - self.now()) - life.last_access
+                assert -0.001 <= late <= touch_interval(found.record)
+            else:
+                life.session = self.successor(life)
+        for life in self.living:  # so that the order of idleness, which a death may blur, is known again
+            self.touch_one(life)
+
+    def successor(self, life: Life) -> Session:
+        """Return how the new process knows a session that is over: not at all, so it is told."""
+        record = life.session.record
+        record.reason = life.reason
+        return Session(replace(record, data=dict(life.data)), self.sessions, life.id)
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            if hasattr(self, "folder"):
+                self.folder.cleanup()
+
+
 TestSessions = Sessions.TestCase
+TestDurableSessions = DurableSessions.TestCase
+TestDurableSessions.settings = settings(
+    max_examples=int(os.environ.get("WSHTTP_FAULTS", "3")) * 7,
+    stateful_step_count=30,
+    deadline=None,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 TestSessions.settings = settings(
     max_examples=150,
     stateful_step_count=40,

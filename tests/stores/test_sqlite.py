@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sqlite3
 import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from wshttp.sessions.store import Store
+import pytest
+
+from wshttp.errors import ConfigurationError, StoreUnavailable, StoreUnusable
+from wshttp.sessions.changes import Changes, Scheduled
+from wshttp.sessions.ids import SessionId, new_event_id, new_ref
+from wshttp.sessions.record import Reason, Record
+from wshttp.sessions.store import Created, Limits, Store
+from wshttp.stores import sqlite, sqlite_file
+from wshttp.stores import sqlite_schema as schema
 from wshttp.stores.sqlite import SqliteStore
+from wshttp.stores.sqlite_file import SqliteFile
 from wshttp.testing import FakeClock, StoreContract
 
 
@@ -35,3 +50,368 @@ class TestSqliteStore(StoreContract):
     async def close_store(self, store: Store) -> None:
         await store.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+# --- what is its own --------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def opened(path: Path, clock: FakeClock, **options: Any) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(str(path), clock, **{"timeout": 20.0} | options)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def create(store: SqliteStore, name: str = "s", **facts: Any) -> Created:
+    now = store.now()
+    values: dict[str, Any] = {
+        "ref": new_ref(), "key": SessionId.app(name).key, "identity": "app", "remote_ip": "ip", "bucket": "ip",
+        "created_at": now, "last_access_at": now, "restarted_at": now, "idle_timeout": 1200.0, "absolute_timeout": 43_200.0,
+    }  # fmt: skip
+    created = await store.create(Record(**values | facts), Limits())
+    assert isinstance(created, Created)
+    return created
+
+
+class Disk:
+    """A store's file, which can be made to fail, or to take its time."""
+
+    def __init__(self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fails = False
+        self.go = threading.Event()
+        self.go.set()
+        self.batches: list[int] = []
+        self._write = store._file.write
+        monkeypatch.setattr(store._file, "write", self.write)
+        monkeypatch.setattr(sqlite, "RETRY_INTERVAL", 0.001)
+
+    def write(self, statements: Any) -> None:
+        statements = list(statements)
+        self.batches.append(len(statements))
+        assert self.go.wait(20)
+        if self.fails:
+            raise StoreUnavailable("no space left on device")
+        self._write(statements)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_callers_of_one_turn_share_a_batch(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred changes at once are written in one transaction; those that come meanwhile, in the next."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        ref = (await create(store)).record.ref
+        disk = Disk(store, monkeypatch)
+        disk.go.clear()
+        first = [asyncio.create_task(store.increment(ref, "n", 1, 0)) for _ in range(100)]
+        await until(lambda: len(disk.batches) == 1)
+        second = [asyncio.create_task(store.increment(ref, "n", 1, 0)) for _ in range(50)]
+        await asyncio.sleep(0)
+        disk.go.set()
+        assert await asyncio.gather(*first, *second) == list(range(1, 151))
+        assert disk.batches == [101, 51]
+
+
+async def test_nobody_sees_what_is_not_on_disk(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for a session that is being written waits; who asks for another does not."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        one, other = (await create(store, "one")).record, (await create(store, "other")).record
+        disk = Disk(store, monkeypatch)
+        disk.go.clear()
+        write = asyncio.create_task(store.apply(one.ref, Changes({"a": 1}), 0))
+        reads = [asyncio.create_task(call) for call in (
+            store.load(one.key, touch=False), store.load_ref(one.ref, touch=True), store.scan()
+        )]  # fmt: skip
+        await until(lambda: len(disk.batches) == 1)
+        assert isinstance(await store.load(other.key, touch=True), Record)
+        assert not any(task.done() for task in (write, *reads))
+        disk.go.set()
+        await asyncio.gather(write, *reads)
+
+
+async def test_end_is_not_told_before_it_is_on_disk(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it does not get there, nobody has heard of it: the session lives, its lock is held, and who waits for it waits."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        record = (await create(store, data={"a": 1})).record
+        assert await store.acquire(record.ref, "holder", 1)
+        disk = Disk(store, monkeypatch)
+        disk.go.clear()
+        disk.fails = True
+        calls = [
+            store.end(record.ref, Reason.LOGOUT), store.end(record.ref, Reason.ADMIN), store.load(record.key, touch=True),
+            store.load_ref(record.ref, touch=False), store.apply(record.ref, Changes({"a": 2}), 0),
+            store.increment(record.ref, "n", 1, 0),
+        ]  # fmt: skip
+        waiter = asyncio.create_task(store.acquire(record.ref, "next", 20))
+        tasks = [asyncio.create_task(call) for call in calls]
+        await until(lambda: len(disk.batches) == 1)
+        assert not any(task.done() for task in tasks)
+        disk.go.set()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        assert not store.available
+        disk.fails = False
+        await until(lambda: store.available)
+        found = await store.load(record.key, touch=False)
+        assert isinstance(found, Record)
+        assert (found.ref, found.data, found.reason) == (record.ref, {"a": 1}, None)
+        assert found.revision > record.revision
+        assert await store.owed() == 1
+        assert not waiter.done()
+        await store.release(record.ref, "holder")
+        assert await waiter
+
+
+async def test_failure_takes_back_what_was_not_acknowledged_and_nothing_else(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data, new sessions, log-ins, tokens: as they were on disk. It is tried until it works, and all are told meanwhile."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        record = (await create(store, data={"a": 1})).record
+        assert await store.increment(record.ref, "n", 1, 0, token="kept") == 1
+        disk = Disk(store, monkeypatch)
+        disk.fails = True
+        outcomes = await asyncio.gather(
+            store.increment(record.ref, "n", 1, 0, token="lost"),
+            create(store, "new"),
+            store.renew(record.ref, b"key", Limits(), user="u", roles=(), version=""),
+            store.secret(),
+            return_exceptions=True,
+        )
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        for call in (store.load(record.key, touch=False), store.count(), store.take_due(1), store.owed()):
+            with pytest.raises(StoreUnavailable):
+                await call
+        tried = len(disk.batches)
+        await until(lambda: len(disk.batches) > tried + 2)
+        disk.fails = False
+        await until(lambda: store.available)
+        assert await store.increment(record.ref, "n", 1, 0, token="lost") == 2
+        assert await store.increment(record.ref, "n", 1, 0, token="kept") == 1
+        assert (await store.count(), await store.count("u")) == (1, 0)
+        found = await store.load(record.key, touch=False)
+        assert isinstance(found, Record)
+        assert (found.user, found.data) == (None, {"a": 1, "n": 2})
+
+
+async def test_failure_hands_out_nothing_that_somebody_is_delivering(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries that were given to a caller stay theirs, and are settled later; `take_due` does not repeat them."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        created = await create(store)
+        ended = await store.end(created.record.ref, Reason.LOGOUT)
+        assert ended is not None
+        disk = Disk(store, monkeypatch)
+        disk.fails = True
+        with pytest.raises(StoreUnavailable):
+            await store.settle(created.event)
+        disk.fails = False
+        await until(lambda: store.available)
+        assert not (await store.take_due(10)).owed
+        assert await store.owed() == 2
+        await store.settle(created.event)
+        await store.settle(ended.event)
+        assert await store.owed() == 0
+
+
+async def test_outage_stops_idle_clocks_and_not_the_absolute_one(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody who was there a moment ago is ended by it, except who could not have lived longer."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        idle = (await create(store, "idle", idle_timeout=100.0)).record
+        absolute = (await create(store, "absolute", idle_timeout=100.0, absolute_timeout=150.0)).record
+        clock.advance(4)
+        for ref in (idle.ref, absolute.ref):
+            await store.load_ref(ref, touch=True)  # is not written: it comes too soon after the last
+        disk = Disk(store, monkeypatch)
+        disk.fails = True
+        with pytest.raises(StoreUnavailable):
+            await create(store, "new")
+        clock.advance(200)
+        disk.fails = False
+        await until(lambda: store.available)
+        assert await store.load_ref(absolute.ref, touch=False) is None
+        clock.advance(99)
+        assert await store.load_ref(idle.ref, touch=False) is not None
+        clock.advance(1)
+        assert await store.load_ref(idle.ref, touch=False) is None
+
+
+async def test_caller_that_gives_up_leaves_its_events_to_others(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start or an end whose caller was cancelled, or waited too long, is handed out by `take_due` once it is on disk."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        old = (await create(store, "old")).record
+        disk = Disk(store, monkeypatch)
+        disk.go.clear()
+        cancelled = asyncio.create_task(create(store, "new"))
+        late = asyncio.create_task(store.end(old.ref, Reason.LOGOUT))
+        store._timeout = 0.01
+        slow = asyncio.create_task(create(store, "slow"))
+        await until(lambda: len(disk.batches) == 1)
+        cancelled.cancel()
+        late.cancel()
+        outcomes = await asyncio.gather(cancelled, late, slow, return_exceptions=True)
+        assert [type(one) for one in outcomes] == [asyncio.CancelledError, asyncio.CancelledError, StoreUnavailable]
+        assert not (await store.take_due(10)).owed
+        disk.go.set()
+        await store._journal.drain()
+        store._timeout = 20
+        owed = (await store.take_due(10)).owed
+        assert sorted((one.event.kind, one.event.attempt) for one in owed) == [("end", 2), ("start", 2), ("start", 2)]
+        assert not (await store.take_due(10)).owed
+
+
+async def test_touches_are_written_now_and_then(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in ten seconds, or less where the idle time-out is short; a read-only request writes nothing else."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        disk = Disk(store, monkeypatch)
+        for idle, seconds in ((1200.0, 10), (20.0, 1)):
+            record = (await create(store, str(idle), idle_timeout=idle)).record
+            disk.batches.clear()
+            for _ in range(100):
+                clock.advance(seconds / 10)
+                for _ in range(3):
+                    assert isinstance(await store.load(record.key, touch=True), Record)
+            assert 8 <= len(disk.batches) <= 10
+
+
+async def test_kill_ends_nobody_early(tmp_path: Path, clock: FakeClock) -> None:
+    """Whenever the last touch was, after a kill a session has its whole idle time-out from it on; after a close, exactly."""
+    for number, seconds in enumerate((0.5, 4.9, 5.0, 7.3)):
+        async with opened(tmp_path / f"{number}.db", clock) as store:
+            record = (await create(store, idle_timeout=100.0)).record
+            clock.advance(seconds)
+            await store.load_ref(record.ref, touch=True)
+            for suffix in ("", "-wal"):
+                shutil.copy(tmp_path / f"{number}.db{suffix}", tmp_path / f"{number}k.db{suffix}")
+        clock.advance(99.9)
+        for name, spare in ((f"{number}k.db", 5.2), (f"{number}.db", 0.2)):
+            async with opened(tmp_path / name, clock) as again:
+                assert await again.load_ref(record.ref, touch=False) is not None
+                clock.advance(spare)
+                assert await again.load_ref(record.ref, touch=False) is None
+            clock.advance(-spare)
+
+
+async def test_clock_never_goes_back(tmp_path: Path, clock: FakeClock) -> None:
+    """A machine that starts with its calendar set back does not make sessions older or younger than they are."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        record = (await create(store, idle_timeout=100.0)).record
+        clock.advance(50)
+        await store.load_ref(record.ref, touch=True)
+        before = store.now()
+    clock.jump(-1e9)
+    async with opened(tmp_path / "a.db", clock) as store:
+        assert before <= store.now() < before + 1
+        clock.jump(3600)
+        clock.advance(99)
+        assert await store.load_ref(record.ref, touch=False) is not None
+
+
+async def test_ids_and_tokens_are_not_in_the_file(tmp_path: Path, clock: FakeClock) -> None:
+    """Only their SHA-256: who reads the file cannot use a session. The file is for its owner alone."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        await create(store, "a-token-of-a-client", data={"seen": "this is"})
+        text = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert b"a-token-of-a-client" not in text
+        assert SessionId.app("a-token-of-a-client").key in text
+        assert b"this is" in text
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+async def test_sessions_that_came_and_went_leave_no_rows(tmp_path: Path, clock: FakeClock) -> None:
+    """Once ended, settled and past their tombstones, nothing is left of them, in memory or on disk."""
+    async with opened(tmp_path / "a.db", clock, tombstone=10.0) as store:
+        for n in range(50):
+            created = await create(store, f"s{n}", data={"a": [n]})
+            ref = created.record.ref
+            call = Scheduled(new_event_id(), 1000, "call", None)
+            await store.apply(ref, Changes({"b": 1}, scheduled=[call]), 0)
+            await store.renew(ref, SessionId.app(f"r{n}").key, Limits(), user="u", roles=(), version="")
+            ended = await store.end(ref, Reason.LOGOUT)
+            assert ended is not None
+            await store.settle(created.event)
+            await store.settle(ended.event)
+        clock.advance(11)
+        await store.take_due(1000)
+        assert not store._claimed
+    database = sqlite3.connect(tmp_path / "a.db")
+    tables = ("session", "data", "scheduled", "event", "tombstone")
+    assert [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables] == [0] * 5
+    database.close()
+
+
+async def test_text_that_is_no_text_does_no_harm(tmp_path: Path, clock: FakeClock) -> None:
+    """Lone surrogates and NULs in what others choose are kept as they are; they do not take the store down."""
+    odd = "\ud800\0'\";--"
+    async with opened(tmp_path / "a.db", clock) as store:
+        record = (await create(store, user=odd, user_agent=odd, start={odd: odd})).record
+        await store.apply(record.ref, Changes(scheduled=[Scheduled(new_event_id(), 1, odd, odd)]), 0)
+    async with opened(tmp_path / "a.db", clock) as store:
+        found = await store.load_ref(record.ref, touch=False)
+        assert found is not None
+        assert (found.user, found.user_agent, found.start) == (odd, odd, {odd: odd})
+        clock.advance(2)
+        [(_, event)] = (await store.take_due(10)).scheduled
+        assert (event.name, event.data) == (odd, odd)
+
+
+async def test_store_that_is_closed_says_so(tmp_path: Path, clock: FakeClock) -> None:
+    """Before it is opened and after it is closed it is not available."""
+    store = SqliteStore(str(tmp_path / "a.db"), clock)
+    for _ in range(2):
+        assert not store.available
+        with pytest.raises(StoreUnavailable):
+            await store.count()
+        await store.open()
+        assert await store.count() == 0
+        await store.close()
+
+
+async def test_older_schema_is_brought_up_to_date(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is made, in one step with the new version number, and the sessions stay."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        ref = (await create(store)).record.ref
+    more = ("ALTER TABLE session ADD COLUMN more TEXT", "CREATE TABLE more (a)")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, more))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    file = SqliteFile(str(tmp_path / "a.db"))
+    file.open()
+    assert [row[0] for row in file.rows("PRAGMA user_version")] == [schema.VERSION]
+    assert list(file.rows("SELECT ref, more FROM session")) == [(ref, None)]
+    file.close()
+    monkeypatch.undo()
+    with pytest.raises(StoreUnusable, match="newer wshttp"):
+        await SqliteStore(str(tmp_path / "a.db"), clock).open()
+
+
+async def test_second_store_in_one_process_is_refused(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in another process is; and it does not take the first one's lock with it."""
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.0)
+    async with opened(tmp_path / "a.db", clock) as store:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="in use"):
+                await SqliteStore(str(tmp_path / "a.db"), clock).open()
+        await create(store)

@@ -141,9 +141,7 @@ class Journal:
         self.put(
             ref,
             *(
-                (schema.DELETE_DATUM, (ref, key))
-                if value is ABSENT
-                else (schema.PUT_DATA, (ref, key, text_of(value)))
+                (schema.DELETE_DATUM, (ref, key)) if value is ABSENT else (schema.PUT_DATA, (ref, key, text_of(value)))
                 for key, value in values.items()
             ),
         )
@@ -169,7 +167,8 @@ class Journal:
         self.put(key, (schema.PUT_TOMBSTONE, row))
 
     def exhumed(self, key: bytes) -> None:
-        self._put((schema.DELETE_TOMBSTONE, (key,)))  # in no hurry: its time is over, or there is a new life under the key
+        # In no hurry: its time is over, or there is a new life under the key.
+        self._put((schema.DELETE_TOMBSTONE, (key,)))
 
     def scheduled(self, life: Life, scheduled: Scheduled, due_at: float) -> None:
         call = text_of([scheduled.name, scheduled.data])

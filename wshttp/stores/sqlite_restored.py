@@ -39,9 +39,9 @@ def restore(file: SqliteFile, empty: WorkingSet, last_access: LastAccess, revisi
             value = record.data[key] = json.loads(text)
             record.size += encoded_size(key, value)
     _restore_lives(found, records, last_access, revision)
-    for ref, id, due_at, call in file.rows(schema.ALL_CALLS):
+    for ref, event_id, due_at, call in file.rows(schema.ALL_CALLS):
         name, data = json.loads(call)
-        empty.restore_call(ref, Scheduled(id, 0.0, name, data), due_at)
+        empty.restore_call(ref, Scheduled(event_id, 0.0, name, data), due_at)
     for key, ref, reason, start, until in file.rows(schema.ALL_TOMBSTONES, empty.now()):
         tombstone = Tombstone(ref, reason, None if start is None else json.loads(start))
         empty.restore_grave(bytes(key), tombstone, until)

@@ -1,8 +1,9 @@
 """The tables of the SQLite store, their versions, and how an older file is brought up to date.
 
 Ids are there as SHA-256 only. What is text of others' choosing is inside JSON: it may be anything that a client can send.
-Data is a row per key, so that a change costs what it changes: with one row per session of 20 values of 100 bytes, an
-`increment` writes 2 KiB in place of 100 bytes, and takes twice as long (own measurement).
+Data is a row per key, so that a change costs what it changes: in sessions of 20 values of 100 bytes a change took 105 µs,
+and 175 µs with a row per session (own measurement, batches of 50 on a virtual disk). The price is paid at the start of a
+process: reading 2,000 of these sessions took 0.2 s instead of 0.04 s.
 """
 
 from __future__ import annotations
