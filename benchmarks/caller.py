@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+
 @dataclass(frozen=True)
 class Call:
     """When a request went out, on `time.perf_counter`, which all processes of a machine share; and seconds to its answer."""

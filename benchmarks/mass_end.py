@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.caller import Call, call_until_told
+from benchmarks.onlookers import Beat, collections, heartbeat
 from benchmarks.population import records
 from benchmarks.process import beside_a_process, in_a_process
 from benchmarks.table import Table
 from benchmarks.timing import percentile
-from wshttp import Server, Session, Settings, logs
-from wshttp.collector import Collector
+from wshttp import Request, Server, Session, Settings, logs
+from wshttp.collector import INTERVAL, Collector
 from wshttp.sessions.store import Created, Limits
-from wshttp.stores.memory import MemoryStore
 from wshttp.testing import FakeClock
 
 SESSIONS = 100_000
@@ -35,138 +33,143 @@ QUICK_SESSIONS = 1_000
 IDLE_TIMEOUT = 60.0
 """Seconds, of those that end; the client's own session stays."""
 
-CALM = 1.0
+CALM = 0.5
 """Seconds of looking on before the end, for comparison."""
 
-BEAT = 0.001
-"""Seconds between heartbeats."""
-
-CASES = (
-    ("none", "ours", "as served"),
-    ("plain", "ours", "as served"),
-    ("async", "ours", "as served"),
-    ("plain", "python", "Python's own"),
-)
-"""The kind of `on_session_end`, and whose garbage collection is in force."""
+CASES = (("none", True), ("plain", True), ("async", True), ("plain", False))
+"""The kind of `on_session_end`, and whether our garbage collection is in force, or Python's own."""
 
 
 @dataclass(frozen=True)
-class Delays:
-    """Milliseconds by which something came late."""
+class Seen:
+    """What was seen in some stretch of time, in seconds."""
 
-    median: float
-    p99: float
-    worst: float
+    beats: list[Beat]
+    calls: list[Call]
 
-    @classmethod
-    def of(cls, seconds: list[float]) -> Delays:
-        values = sorted(value * 1000 for value in seconds)
-        return cls(percentile(values, 50), percentile(values, 99), values[-1])
+    def of_time(self, begin: float, end: float) -> Seen:
+        """Return what at least began or ended in it."""
+        beats = [beat for beat in self.beats if begin <= beat.at + beat.late and beat.at <= end]
+        return Seen(beats, [call for call in self.calls if begin <= call.at + call.took and call.at <= end])
+
+    def milliseconds(self) -> list[float]:
+        """Return the figures of one row."""
+        late = sorted(beat.late for beat in self.beats)
+        busy = max(beat.busy for beat in self.beats)
+        took = sorted(call.took for call in self.calls)
+        seconds = [percentile(late, 99), late[-1], busy, percentile(took, 50), percentile(took, 99), took[-1]]
+        return [value * 1000 for value in seconds]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the two who looked on saw, before and during the end; how long it took; and the collector's pauses."""
+    """How long the end took, what was seen before and during it, and the collector's longest pause; in seconds."""
 
     took: float
-    delivered: int
-    beats_before: Delays
-    beats: Delays
-    calls_before: Delays
-    calls: Delays
+    before: Seen
+    during: Seen
     longest_collection: float
 
 
 def tables(quick: bool) -> list[Table]:
     """Measure each case, in a process of its own."""
     count = QUICK_SESSIONS if quick else SESSIONS
-    calm = CALM / 10 if quick else CALM
+    seen = ["beat p99", "beat worst", "of it busy", "call p50", "call p99", "call worst"]
     table = Table(
         f"End of {count:,} sessions that are due at once",
-        "Milliseconds by which others are late, as `before / during`: a heartbeat of 1 ms in the event loop; "
-        "requests of one client. `gc` is the longest single collection.",
-        ["on_session_end", "collector", "seconds", "beat p99", "beat worst", "call p50", "call p99", "call worst", "gc"],
+        "Milliseconds, `before / during` the end: by how much a heartbeat of 1 ms in the event loop is late, and the most "
+        "that the server itself computed between two; how long requests of one client take; the longest garbage "
+        "collection during the end.",
+        ["on_session_end", "collector", "seconds", *seen, "gc"],
     )
-    for callback, collector, label in CASES:
-        figures = in_a_process(_measure, count, callback, collector, calm)
-        table.add(callback, label, f"{figures.took:.1f}", *_pairs(figures), f"{figures.longest_collection:.1f}")
+    for callback, ours in CASES:
+        figures = in_a_process(_measure, count, callback, ours, CALM / 10 if quick else CALM)
+        pairs = zip(figures.before.milliseconds(), figures.during.milliseconds(), strict=True)
+        table.add(
+            callback,
+            "ours" if ours else "Python's",
+            f"{figures.took:.1f}",
+            *(f"{before:.1f} / {during:.1f}" for before, during in pairs),
+            f"{figures.longest_collection * 1000:.1f}",
+        )
     return [table]
-
-
-def _pairs(figures: Figures) -> list[str]:
-    beats, calls = (figures.beats_before, figures.beats), (figures.calls_before, figures.calls)
-    pairs = [(beats, "p99"), (beats, "worst"), (calls, "median"), (calls, "p99"), (calls, "worst")]
-    return [f"{getattr(before, name):.1f} / {getattr(during, name):.1f}" for (before, during), name in pairs]
 
 
 # --- in the process that is measured ------------------------------------------------------------------
 
 
-def _measure(count: int, callback: str, collector: str, calm: float) -> Figures:
+def _measure(count: int, callback: str, ours: bool, calm: float) -> Figures:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         logs.configure("info", "text")  # a line for each start and end, as by default
-        return asyncio.run(_end_all_at_once(count, callback, collector == "ours", calm))
+        return asyncio.run(_end_all_at_once(count, callback, ours, calm))
 
 
-async def _end_all_at_once(count: int, callback: str, our_collector: bool, calm: float) -> Figures:
+async def _end_all_at_once(count: int, callback: str, ours: bool, calm: float) -> Figures:
     clock = FakeClock()
-    settings = {"server": {"port": 0}, "session": {"identity": ["cookie"]}, "log": {"level": "info"}}
-    server = Server(Settings.model_validate(settings), clock=clock)
-    ended = _register(server, callback)
+    server = Server(Settings.model_validate({"server": {"port": 0}, "session": {"identity": ["cookie"]}}), clock=clock)
+    _register(server, callback)
     server.get("/")(_hello)
     await server.start()
-    collecting: AbstractAsyncContextManager[Any] = Collector(lambda: server.sessions.busy) if our_collector else nullcontext()
-    async with collecting:
-        await _fill(server.sessions.store, count, clock)
-        url = urlsplit(server.addresses[0])
-        with beside_a_process(call_until_told, url.hostname, url.port, "/") as caller:
-            await _receive(caller)
-            async with _heartbeat() as beats:
-                await asyncio.sleep(calm)
-                with _collections() as pauses:
-                    begin = time.perf_counter()
-                    clock.advance(IDLE_TIMEOUT)
-                    await _all_ended(server, ended, count)
-                    end = time.perf_counter()
-            caller.send(None)
-            calls = await _receive(caller)
+    collector: AbstractAsyncContextManager[Any] = Collector(lambda: server.sessions.busy) if ours else nullcontext()
+    async with collector:
+        await _fill(server, count, clock)
+        await asyncio.sleep(2 * INTERVAL)  # what the filling has left to the collector is done
+        figures = await _look_on(server, count, clock, calm)
         await server.stop()
-    return _figures(begin, end, len(ended), beats, calls, pauses)
+    return figures
 
 
-def _hello(request: Any) -> str:
+def _hello(request: Request) -> str:
     return f"session {request.session.ref}"
 
 
-def _register(server: Server, callback: str) -> list[None]:
-    """Register an `on_session_end` of a kind, and return the list that grows with each call."""
-    ended: list[None] = []
+def _register(server: Server, callback: str) -> None:
+    """Register an `on_session_end` of a kind."""
 
     def plain(session: Session, reason: str) -> None:
-        ended.append(None)
+        pass
 
     async def awaiting(session: Session, reason: str) -> None:
         await asyncio.sleep(0)
-        ended.append(None)
 
     if callback != "none":
         server.on_session_end(plain if callback == "plain" else awaiting)
-    return ended
 
 
-async def _fill(store: Any, count: int, clock: FakeClock) -> None:
+async def _fill(server: Server, count: int, clock: FakeClock) -> None:
+    store = server.sessions.store
     for record in records(count, clock.monotonic, IDLE_TIMEOUT):
         created = await store.create(record, Limits())
+        assert isinstance(created, Created)
         await store.settle(created.event.id)
 
 
-async def _all_ended(server: Server, ended: list[None], count: int) -> None:
-    """Wait for the last callback; where there is none, for the ledger."""
-    while sum(server.sessions.statistics.ended.values()) < count or await server.sessions.store.owed():
+async def _look_on(server: Server, count: int, clock: FakeClock, calm: float) -> Figures:
+    """Have the sessions end under the eyes of the two."""
+    url = urlsplit(server.addresses[0])
+    with beside_a_process(call_until_told, url.hostname, url.port, "/") as caller:
+        await _receive(caller)
+        async with heartbeat() as beats:
+            start = time.perf_counter()
+            await asyncio.sleep(calm)
+            with collections() as pauses:
+                begin = time.perf_counter()
+                clock.advance(IDLE_TIMEOUT)
+                await _all_ended(server, count)
+                end = time.perf_counter()
+        caller.send(None)
+        seen = Seen(beats, await _receive(caller))
+    return Figures(end - begin, seen.of_time(start, begin), seen.of_time(begin, end), max(pauses, default=0.0))
+
+
+async def _all_ended(server: Server, count: int) -> None:
+    """Wait until all have ended and nothing is owed."""
+    sessions = server.sessions
+    while sum(sessions.statistics.ended.values()) < count or await sessions.store.owed():  # noqa: ASYNC110  # no event tells it
         await asyncio.sleep(0.01)
 
 
-async def _receive(connection: Any) -> Any:
+async def _receive(connection: Connection) -> Any:
     """Wait for a message of another process without holding the event loop up."""
     arrived = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -176,58 +179,3 @@ async def _receive(connection: Any) -> Any:
     finally:
         loop.remove_reader(connection.fileno())
     return connection.recv()
-
-
-@asynccontextmanager
-async def _heartbeat() -> AsyncIterator[list[Call]]:
-    """Note, every millisecond, by how much the event loop was late for it."""
-    beats: list[Call] = []
-
-    async def beat() -> None:
-        while True:
-            begin = time.perf_counter()
-            await asyncio.sleep(BEAT)
-            beats.append(Call(begin, time.perf_counter() - begin - BEAT))
-
-    task = asyncio.create_task(beat())
-    try:
-        yield beats
-    finally:
-        task.cancel()
-
-
-@contextmanager
-def _collections() -> Iterator[list[float]]:
-    """Note how long each run of Python's garbage collector takes, in seconds."""
-    pauses: list[float] = []
-    begin = 0.0
-
-    def note(phase: str, info: dict[str, int]) -> None:
-        nonlocal begin
-        if phase == "start":
-            begin = time.perf_counter()
-        else:
-            pauses.append(time.perf_counter() - begin)
-
-    gc.callbacks.append(note)
-    try:
-        yield pauses
-    finally:
-        gc.callbacks.remove(note)
-
-
-def _figures(
-    begin: float, end: float, delivered: int, beats: list[Call], calls: list[Call], pauses: list[float]
-) -> Figures:
-    def delays(some: list[Call], during: bool) -> Delays:
-        return Delays.of([call.took for call in some if (begin <= call.at + call.took and call.at <= end) == during])
-
-    return Figures(
-        took=end - begin,
-        delivered=delivered,
-        beats_before=delays(beats, False),
-        beats=delays(beats, True),
-        calls_before=delays(calls, False),
-        calls=delays(calls, True),
-        longest_collection=max(pauses, default=0.0) * 1000,
-    )

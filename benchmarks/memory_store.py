@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -122,10 +123,10 @@ def _measure(
     memory = (resident_bytes() - before - own) / size
     random.Random(1).shuffle(keys)  # else a session's neighbours in memory would have it in the processor's cache
     batches = [keys[run * operations : (run + 1) * operations] for run in range(RUNS)]
-    get = timing_of([lambda batch=batch: _each(load, batch) for batch in batches])
-    nothing = timing_of([lambda: _each(lambda _: sweep(), repeat(None, operations)) for _ in range(RUNS)])
+    get = timing_of([partial(_each, load, batch) for batch in batches])
+    nothing = timing_of([partial(_each, lambda _: sweep(), repeat(None, operations)) for _ in range(RUNS)])
     new = [list(records(operations, time.monotonic)) for _ in range(RUNS)]
-    created = timing_of([lambda batch=batch: _each(create, batch) for batch in new])
+    created = timing_of([partial(_each, create, batch) for batch in new])
     return Figures(get, created, nothing, memory)
 
 

@@ -27,9 +27,9 @@ SERVE = (sys.executable, "-m", "wshttp", "serve")
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment without settings of ours, in which Python finds this tree; its warnings are errors."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WSHTTP_", "PYTHON"))}
-    paths = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error"}
-    return kept | paths | more
+    ours = ("WSHTTP_", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONSAFEPATH", "PYTHONOPTIMIZE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | more
 
 
 class Lines:

@@ -400,6 +400,34 @@ async def test_last_word_goes_out_before_the_close_and_nobody_comes_in() -> None
         assert world.of("end")[0][3] == {}
 
 
+@pytest.mark.feature("E2", "W11")
+async def test_handler_that_meets_the_end_during_the_last_word_leaves_the_code_to_it() -> None:
+    """The session is over and its sockets are not told yet: a message that fails for it does not close them otherwise."""
+    world, working, failed, go_on, word = World(), asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @world.server.on_session_ending
+    async def last_word(session: Session, reason: str) -> None:
+        go_on.set()
+        await word.wait()
+
+    @world.server.websocket("/work")
+    async def work(connection: Connection, message: str) -> None:
+        working.set()
+        await go_on.wait()
+        asyncio.get_running_loop().call_soon(failed.set)
+        connection.session["late"] = True
+
+    async with running(world.server) as base, websocket(base, "/work") as socket:
+        await socket.send("go")
+        await soon(working.wait())
+        ending = asyncio.create_task(world.sessions.end(await world.one(), "admin"))
+        await soon(failed.wait())
+        assert len(world.server.hub) == 1
+        word.set()
+        assert await farewell(socket) == (4006, "session-ended:admin")
+        assert await ending
+
+
 @pytest.mark.feature("W11", "T6")
 async def test_handlers_that_still_run_change_nothing_after_the_end() -> None:
     """Request and message are in the middle of their work when the session ends: all they try raises, and nothing is kept."""

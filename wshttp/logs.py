@@ -18,6 +18,9 @@ _LOGGERS: Final = ("wshttp", "tornado", "asyncio")
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """What every log record has; all else was given with `extra`."""
 
+_PLAIN: Final = re.compile(r'[^\s"=]+')
+"""What needs no quotes in a line for people."""
+
 
 def facts_of(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a record was given with `extra`."""
@@ -57,11 +60,13 @@ class JsonFormatter(logging.Formatter):
 
 def _word(value: object) -> str:
     text = str(value)
-    return text if text and not any(c.isspace() or c in '"=' for c in text) else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 def _printable(text: str) -> str:
     """Keep a client from writing lines of its own into the log, and from speaking to the terminal that shows it."""
+    if text.isprintable():  # nearly always; a line per request is too many to look at each character
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

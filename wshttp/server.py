@@ -30,7 +30,7 @@ from wshttp.engine.listeners import Listener, bind_tcp, bind_unix, raise_file_li
 from wshttp.engine.rates import AddressRates
 from wshttp.engine.stock import StockServer
 from wshttp.engine.tls import TlsContext
-from wshttp.errors import ConfigurationError, Forbidden, StoreUnusable
+from wshttp.errors import ConfigurationError, Forbidden, StoreUnusable, UsageError
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
@@ -109,6 +109,7 @@ class Server(CallbackDecorators):
         self._tls: TlsContext | None = None
         self._engine: StockServer | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._started = False
         self._rates = _rates_of(self.settings, self._clock)
         self._unfinished_setup: Awaitable[Any] | None = None
         self._reloading: asyncio.Future[None] | None = None
@@ -221,11 +222,14 @@ class Server(CallbackDecorators):
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open everything and listen.
+        """Open everything and listen; once, as nobody comes back to a server that has drained.
 
         Raises `ConfigurationError` where an address or a certificate cannot be used, or the store's file is in use, and
         `StoreUnusable`.
         """
+        if self._started:
+            raise UsageError("a server is started once; make another one")
+        self._started = True
         self._advise()
         self._tls = _tls_of(self.settings)
         if self._authenticator.users_file is not None:

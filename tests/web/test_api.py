@@ -343,8 +343,9 @@ async def test_login_where_there_are_no_users_is_401() -> None:
 
 
 @pytest.mark.feature("I9")
+@pytest.mark.parametrize("way", ["json", "basic"])
 async def test_login_as_another_user_inherits_nothing(
-    users_file: str, ada: tuple[str, str], bob: tuple[str, str]
+    users_file: str, ada: tuple[str, str], bob: tuple[str, str], way: str
 ) -> None:
     """A log-in over another user's session ends that with `replaced`, and begins an empty one of another ref."""
     server = server_of(users_file=users_file)
@@ -359,7 +360,8 @@ async def test_login_as_another_user_inherits_nothing(
         browser = Browser(base)
         first = read_json(await browser.log_in(*ada))["ref"]
         await browser.post("/secret")
-        body = read_json(await browser.log_in(*bob))
+        response = await (browser.log_in(*bob) if way == "json" else browser.post("/wshttp/login", login=bob))
+        body = read_json(response)
         assert (body["user"], body["ref"] != first) == ("bob", True)
         await server.sessions.settled(5)
         assert ends == [(first, "ada", "replaced")]

@@ -216,3 +216,11 @@ async def test_on_request_may_fail_and_stream_and_respond(root: Path, method: st
         assert session.record.data == {"n": 1}
         assert (await browser(method, "/parts")).body == b"one two"
         assert (await browser(method, "/made")).code == 201
+
+
+def test_socket_where_a_get_is_refuses_to_be_registered() -> None:
+    """A WebSocket's handshake is a GET: two of them on one path would hide one another, so the second is refused."""
+    server = new_server()
+    server.get("/both")(lambda request: "hello")
+    with pytest.raises(UsageError, match="GET /both has an endpoint already"):
+        server.websocket("/both")(lambda connection, message: None)

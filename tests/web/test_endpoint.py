@@ -159,8 +159,7 @@ async def test_stream_is_closed_when_its_client_goes(scene: Any, caplog: pytest.
     """A generator's own cleaning up runs as soon as the client is gone, and nothing is logged as a fault."""
     server = server_of()
 
-    @server.get("/endless")
-    async def endless(request: Any) -> AsyncIterator[bytes]:
+    async def parts_for_ever() -> AsyncIterator[bytes]:
         try:
             while True:
                 yield b"x" * 65536
@@ -168,6 +167,8 @@ async def test_stream_is_closed_when_its_client_goes(scene: Any, caplog: pytest.
         finally:
             scene.done.set()
 
+    parts = parts_for_ever()  # kept, so that the garbage collector does not do it
+    server.get("/endless")(lambda request: parts)
     async with running(server) as base, raw(base) as connection:
         connection.send(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await soon(scene.started.wait())

@@ -31,6 +31,7 @@ FOREIGN = [
     {"Origin": "null"},
     {"Origin": "http://127.0.0.1:1"},
     {"Origin": "http://127.0.0.1.evil.example"},
+    {"Origin": "BASE.evil.example"},
     {"Origin": "garbage"},
     {"Origin": ""},
 ]
@@ -50,6 +51,7 @@ async def test_unsafe_method_of_another_site_is_refused(headers: dict[str, str])
     server.application.add_site_handlers([("/plain", Plain)])
     async with running(server) as base:
         browser = Browser(base)
+        headers = {name: value.replace("BASE", base) for name, value in headers.items()}
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert problem(await browser(method, "/x", headers=headers)) == (403, "forbidden")
         for path in ("/wshttp/session", "/wshttp/login", "/plain", "/wshttp/metrics"):
@@ -117,6 +119,14 @@ async def test_foreign_host_is_refused_where_only_loopback_is_served(host: str, 
                 connection.send(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 got = int((await connection.until(b"\r\n")).split()[1])
                 assert (got == 403) == (status == 403)
+
+
+@pytest.mark.feature("U6")
+async def test_foreign_host_is_refused_by_default() -> None:
+    """Without any setting a server on loopback answers to loopback names only."""
+    async with running(server_of()) as base:
+        assert problem(await Browser(base, Host="evil.example").get("/x")) == (403, "forbidden")
+        assert (await Browser(base, Host="localhost").get("/x")).code == 200
 
 
 async def test_health_is_answered_under_any_host() -> None:

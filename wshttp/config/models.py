@@ -137,8 +137,8 @@ class ServerSettings(Section):
     )
     allowed_hosts: Hosts = live(
         [],
-        "Host names that a request may name while the server listens on loopback only, besides the loopback names.\n"
-        "Anything else is refused there, against DNS rebinding.",
+        "Host names that a request may name; empty: any, except on loopback.\n"
+        "A server that listens on loopback only answers to these and to the loopback names, against DNS rebinding.",
     )
     trusted_proxies: Proxies = fixed(
         [],

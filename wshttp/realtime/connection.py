@@ -219,9 +219,11 @@ class Connection:
                 await unit.commit()
             except ConnectionClosed:
                 pass  # the client left while it was being answered
-            except Exception as error:
-                if self.closed is None:  # else the reason is known: often the end of its session
+            except SessionEnded as error:
+                if self.session is None or error.ref != self.session.ref:  # of its own, the sockets are being closed
                     self._failed(error)
+            except Exception as error:
+                self._failed(error)
 
     async def _load(self, session: Session) -> bool:
         """Bring the session up to date, and touch it if messages count as activity; tell whether it lives."""

@@ -39,12 +39,17 @@ class Presented:
     """What a request shows of who it comes from."""
 
     remote_ip: str
+    """Empty where nobody knows it: on a Unix socket whose proxy does not name the client."""
     user_agent: str | None = None
     cookies: tuple[str, ...] = ()
     """The values of all cookies of our name, in order."""
     header: str | None = None
     url: str | None = None
     verified: Verified | None = None
+
+    def usable(self, identity: str) -> bool:
+        """Whether an identity can tell this client from others; all of unknown address would share one session."""
+        return identity != "ip" or bool(self.remote_ip)
 
 
 @dataclass(slots=True)
@@ -81,7 +86,7 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     found.session = next(iter(found.tokens.values()), None)
     if presented.verified is not None:
         await _with_user(sessions, presented, presented.verified, found, touch)
-    elif found.session is None and "ip" in listed:
+    elif found.session is None and "ip" in listed and presented.usable("ip"):
         found.session = await sessions.get(sessions.ip_id(presented.remote_ip), touch=touch)
     return found
 
@@ -182,7 +187,7 @@ async def _with_user(
     if "credentials" in sessions.settings.identity:
         session_id = sessions.credentials_id(verified.name, verified.version, presented.remote_ip)
         found.session = await sessions.get(session_id, touch=touch)
-    elif held is None and "ip" in sessions.settings.identity:
+    elif held is None and "ip" in sessions.settings.identity and presented.usable("ip"):
         found.session = await sessions.get(sessions.ip_id(presented.remote_ip), touch=touch)
 
 
@@ -206,7 +211,10 @@ async def start(
             version=verified.version,
             **options,
         )
-    identity = next((name for name in ORDER_OF_NEW if name in sessions.settings.identity), None)
+    listed = [name for name in ORDER_OF_NEW if name in sessions.settings.identity]
+    identity = next(filter(presented.usable, listed), None)
+    if identity is None and listed:
+        raise BadRequest("sessions go by address here, and the proxy did not name the client's")
     if identity is None:
         raise BadCredentials("this server starts sessions for users only; send user and password")
     if identity == "ip":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import Final
 
 SLICE: Final = 0.002
@@ -13,6 +14,9 @@ a request."""
 REST: Final = 8
 """Turns of the event loop that belong to others after each slice. A request takes 5 to 7 from its first byte to its
 answer (own measurement, Tornado 6.6): it waits for a slice or two, not for one in each of its turns."""
+
+LONGEST_REST: Final = 0.004
+"""Seconds after which a rest is over before its last turn: on a busy server, background work still gets its third."""
 
 
 class Slices:
@@ -28,25 +32,35 @@ class Slices:
     def __init__(self, seconds: float = SLICE) -> None:
         self._seconds = seconds
         self._until = 0.0
-        self._next: asyncio.Future[None] | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._running = False
 
     async def pause(self) -> None:
-        """Let others run if the budget is spent."""
+        """Let others run if the budget is spent; who waits longest goes on first."""
         while time.perf_counter() >= self._until:
-            if self._next is None:
-                loop = asyncio.get_running_loop()
-                self._next = loop.create_future()
-                loop.call_soon(self._rest, REST - 1)
-            await asyncio.shield(self._next)
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            if not self._running:
+                self._rest(REST, time.perf_counter() + LONGEST_REST)
+            await turn
 
-    def _rest(self, turns: int) -> None:
-        if turns:
-            asyncio.get_running_loop().call_soon(self._rest, turns - 1)
+    def _rest(self, turns: int, until: float) -> None:
+        self._running = True
+        if turns and time.perf_counter() < until:
+            asyncio.get_running_loop().call_soon(self._rest, turns - 1, until)
         else:
-            self._begin()
+            self._until = time.perf_counter() + self._seconds
+            self._wake()
 
-    def _begin(self) -> None:
-        turn, self._next = self._next, None
-        self._until = time.perf_counter() + self._seconds
-        if turn is not None:
-            turn.set_result(None)
+    def _wake(self) -> None:
+        """Let one go on, and the next where that one leaves something of the budget: waking all would spend it on that."""
+        if time.perf_counter() >= self._until:
+            self._rest(REST, time.perf_counter() + LONGEST_REST)
+            return
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # cancelled
+                turn.set_result(None)
+                asyncio.get_running_loop().call_soon(self._wake)
+                return
+        self._running = False

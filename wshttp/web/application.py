@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -41,8 +42,9 @@ class SiteApplication(Application):
         put_site(self, site)
         self.site = site
         self.routes: dict[str, Route] = {}
+        self._taken: set[tuple[str, str]] = set()
         self._fallback: Rule | None = None
-        prefix = site.prefix
+        prefix = re.escape(site.prefix)
         calls: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
             ("/health/live", health.Live, {}),
             ("/health/ready", health.Ready, {}),
@@ -66,20 +68,18 @@ class SiteApplication(Application):
 
     def add_endpoint(self, method: str, path: str, endpoint: Endpoint) -> None:
         """Add a function endpoint. Raises `UsageError` where this method and path have one."""
+        self._take(method, path)
         route = self.routes.get(path)
         if route is None:
-            _check_path(path)
             route = self.routes[path] = Route(path)
             self._append(Rule(PathMatches(route_pattern(path)), EndpointHandler, {"route": route}))
-        if method in route.endpoints:
-            raise UsageError(f"{method} {path} has an endpoint already")
         route.endpoints[method] = endpoint
 
     def add_socket(
         self, path: str, function: SocketFunction, subprotocols: tuple[str, ...], auto_start: bool | None
     ) -> None:
-        """Add a WebSocket endpoint."""
-        _check_path(path)
+        """Add a WebSocket endpoint: its handshake is the path's GET. Raises `UsageError` as `add_endpoint` does."""
+        self._take("GET", path)
         if SUBPROTOCOL in subprotocols:
             raise UsageError(
                 f"{SUBPROTOCOL} is spoken by the built-in socket alone; it is at {self.site.prefix}/socket"
@@ -104,6 +104,13 @@ class SiteApplication(Application):
         """Serve a folder at `/`, after all routes, and ask `on_request` for what is not there."""
         self._fallback = Rule(PathMatches("/(.*)"), SiteFiles, {"root": root, "cache": cache})
 
+    def _take(self, method: str, path: str) -> None:
+        if not path.startswith("/"):
+            raise UsageError(f"a path begins with a slash: {path!r}")
+        if (method, path) in self._taken:
+            raise UsageError(f"{method} {path} has an endpoint already")
+        self._taken.add((method, path))
+
     def _append(self, rule: Rule) -> None:
         self.wildcard_router.add_rules([rule])
 
@@ -124,11 +131,6 @@ class SiteApplication(Application):
     def _delegate(self, request: HTTPServerRequest, rule: Rule) -> Any:
         found = rule.matcher.match(request) or {}
         return self.get_handler_delegate(request, rule.target, rule.target_kwargs, **found)
-
-
-def _check_path(path: str) -> None:
-    if not path.startswith("/"):
-        raise UsageError(f"a path begins with a slash: {path!r}")
 
 
 class Malformed(Gate):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from tornado.web import Finish, HTTPError, RequestHandler
 
-from wshttp.errors import BackendError, UsageError, answer_for
+from wshttp.errors import UsageError, answer_for
 from wshttp.sessions.session import Session
 from wshttp.web import gate
 from wshttp.web.answering import Answering, error_of
@@ -179,7 +179,9 @@ class SessionHandler(Gate):
         self.detach().close()
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        if self.visit is not None and _has_failed(status_code, error_of(kwargs)):
+        error = error_of(kwargs)
+        answer = answer_for(error) if error is not None else None
+        if self.visit is not None and (answer.status if answer else status_code) >= 500:
             self.visit.unit.rollback()
         if self._announced and not self._finished:
             self.cut()
@@ -190,12 +192,6 @@ class SessionHandler(Gate):
 def gated(handler: type[RequestHandler]) -> type[RequestHandler]:
     """Return a handler class with the gate before it; the same one where it has it already."""
     return handler if issubclass(handler, Gate) else type(handler.__name__, (Gate, handler, Methods), {})
-
-
-def _has_failed(status: int, error: BaseException | None) -> bool:
-    """Whether a handler failed, rather than chose its answer: by a fault of its own, or of what it depends on."""
-    answer = answer_for(error) if error is not None else None
-    return isinstance(error, BackendError) or (status == 500 and answer is None)
 
 
 class Nothing(Gate):
