@@ -21,7 +21,7 @@ PIP := $(VENV_PYTHON) -m pip install --quiet
 # Passed to pytest: make test ARGS="-k cookie"
 ARGS ?=
 
-.PHONY: help run test bench clean
+.PHONY: help run test faults bench clean
 
 help: ## print this
 	@echo 'make TARGET, where TARGET is one of:'
@@ -35,6 +35,12 @@ test: .venv/installed-test ## lint, format, types and all tests (ARGS="..." goes
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -m pytest $(ARGS)
+
+# How often the long runs kill a server; FAULTS=1000 takes about as many seconds.
+FAULTS ?= 100
+
+faults: .venv/installed-test ## kill servers and break disks, many times (FAULTS="..." says how many)
+	WSHTTP_FAULTS=$(FAULTS) $(VENV_PYTHON) -m pytest -s tests/faults tests/sessions/test_state_machine.py tests/stores $(ARGS)
 
 bench: .venv/installed ## print the figures of this machine
 	$(VENV_PYTHON) -m benchmarks
