@@ -19,7 +19,7 @@ from wshttp.sessions.notifier import Notifier
 from wshttp.sessions.store import Store
 
 ROOT = Path(__file__).parents[1]
-PORTS = {"Hub": Notifier, "MemoryStore": Store}
+PORTS = {"Hub": Notifier, "MemoryStore": Store, "SqliteStore": Store}
 """The protocols that say what the methods of these are for."""
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.py")])

@@ -13,10 +13,12 @@ from wshttp.errors import (
     Forbidden,
     InvalidValue,
     LimitReached,
+    LockLost,
     NotFound,
     SessionEnded,
     SessionExists,
     StoreUnavailable,
+    StoreUnusable,
     TooManyRequests,
     WshttpError,
 )
@@ -30,6 +32,7 @@ from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.stores.memory import MemoryStore
+from wshttp.stores.sqlite import SqliteStore
 from wshttp.web.attach import attach
 from wshttp.web.handler import SessionHandler
 from wshttp.web.request import Request
@@ -49,6 +52,7 @@ __all__ = [
     "Hub",
     "InvalidValue",
     "LimitReached",
+    "LockLost",
     "MemoryStore",
     "NotFound",
     "Reason",
@@ -62,7 +66,9 @@ __all__ = [
     "SessionList",
     "SessionWebSocketHandler",
     "Settings",
+    "SqliteStore",
     "StoreUnavailable",
+    "StoreUnusable",
     "TooManyRequests",
     "UnitOfWork",
     "User",
