@@ -36,7 +36,7 @@ test: .venv/installed-test ## lint, format, types and all tests (ARGS="..." goes
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
-# How often the long runs kill a server; FAULTS=1000 takes about as many seconds.
+# How often the long runs kill a server; a hundred times takes some minutes.
 FAULTS ?= 100
 
 faults: .venv/installed-test ## kill servers and break disks, many times (FAULTS="..." says how many)

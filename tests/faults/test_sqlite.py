@@ -13,6 +13,7 @@ import random
 import resource
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections import defaultdict
@@ -310,6 +311,20 @@ def test_unusable_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         path.unlink()
 
 
+def test_row_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    """What somebody has written into the file by hand is not guessed at."""
+    with counting(tmp_path) as server:
+        visit(server, "/hit")
+        assert server.stop() == 0
+    database = sqlite3.connect(tmp_path / "sessions.db")
+    with database:
+        database.execute("UPDATE session SET facts = 'mine'")
+    database.close()
+    status, line = refusal(tmp_path)
+    assert status == 1
+    assert "or is damaged" in line
+
+
 def test_truncated_file_is_refused(tmp_path: Path) -> None:
     """Half of a file is not half of the sessions: it is said, and not begun anew."""
     with counting(tmp_path) as server:
@@ -347,9 +362,40 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 # --- disks that are full --------------------------------------------------------------------------------
 
 
-def test_full_disk_is_503_and_loses_nothing(tmp_path: Path) -> None:
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Put a disk of 1 MiB at a folder."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=False).returncode:
+        pytest.skip("mounting takes root, and a machine that allows it")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """A real one, which somebody else fills and empties again."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with small_disk(folder), counting(folder) as server:
+        told, cookie = visit(server, "/hit")
+        with open(folder / "filler", "wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
+            while True:
+                filler.write(bytes(4096))
+        until(lambda: server.get("/fill", headers={"Cookie": cookie}).status == 503)
+        (folder / "filler").unlink()
+        until(lambda: server.get("/wshttp/health/ready").status == 200)
+        visit(server, "/fill", cookie)
+        server.kill()
+        with counting(folder) as again:
+            answer, _ = visit(again, "/hit", cookie)
+            assert answer == {"ref": told["ref"], "n": 2}
+        assert [line["kind"] for line in counted(folder)] == ["start"]
+
+
+def test_file_that_may_not_grow_is_503_and_loses_nothing(tmp_path: Path) -> None:
     """What is not acknowledged never was; the server is not ready, says so, and recovers by itself with the disk."""
-    with counting(tmp_path, "log.level=error", faults=True) as server:
+    with counting(tmp_path) as server:
         told, cookie = visit(server, "/hit")
         headers = {"Cookie": cookie}
         limits = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
@@ -374,7 +420,7 @@ def test_full_disk_is_503_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_file_that_is_deleted_under_a_server_is_noticed(tmp_path: Path) -> None:
     """What would be written into a file without a name is not acknowledged; with the file back, it goes on."""
-    with counting(tmp_path, "log.level=error", faults=True) as server:
+    with counting(tmp_path) as server:
         told, cookie = visit(server, "/hit")
         path = tmp_path / "sessions.db"
         path.rename(tmp_path / "moved.db")

@@ -144,7 +144,7 @@ async def test_end_is_not_told_before_it_is_on_disk(
 ) -> None:
     """If it does not get there, nobody has heard of it: the session lives, its lock is held, and who waits for it waits."""
     async with opened(tmp_path / "a.db", clock) as store:
-        record = (await create(store, data={"a": 1})).record
+        record, other = (await create(store, data={"a": 1})).record, (await create(store, "other")).record
         assert await store.acquire(record.ref, "holder", 1)
         disk = Disk(store, monkeypatch)
         disk.go.clear()
@@ -157,6 +157,9 @@ async def test_end_is_not_told_before_it_is_on_disk(
         waiter = asyncio.create_task(store.acquire(record.ref, "next", 20))
         tasks = [asyncio.create_task(call) for call in calls]
         await until(lambda: len(disk.batches) == 1)
+        tasks.append(asyncio.create_task(store.increment(other.ref, "n", 1, 0)))  # is in the batch after
+        for _ in range(5):
+            await asyncio.sleep(0)
         assert not any(task.done() for task in tasks)
         disk.go.set()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -168,7 +171,8 @@ async def test_end_is_not_told_before_it_is_on_disk(
         assert isinstance(found, Record)
         assert (found.ref, found.data, found.reason) == (record.ref, {"a": 1}, None)
         assert found.revision > record.revision
-        assert await store.owed() == 1
+        assert await store.owed() == 2
+        assert await store.increment(other.ref, "n", 1, 0) == 1
         assert not waiter.done()
         await store.release(record.ref, "holder")
         assert await waiter
@@ -204,6 +208,9 @@ async def test_failure_takes_back_what_was_not_acknowledged_and_nothing_else(
         found = await store.load(record.key, touch=False)
         assert isinstance(found, Record)
         assert (found.user, found.data) == (None, {"a": 1, "n": 2})
+        secret = await store.secret()
+    async with opened(tmp_path / "a.db", clock) as store:
+        assert await store.secret() == secret
 
 
 async def test_failure_hands_out_nothing_that_somebody_is_delivering(

@@ -105,7 +105,11 @@ class SessionList:
         """
         await self.store.open()
         if not self.settings.secret:
-            self.secret = await self.store.secret()
+            try:
+                self.secret = await self.store.secret()
+            except BaseException:
+                await self.store.close()
+                raise
         self._closing = False
         if self.store.lease:
             self._heart = asyncio.create_task(self._beat_for_ever())

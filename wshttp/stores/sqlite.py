@@ -106,7 +106,7 @@ class SqliteStore:
         except BaseException as error:
             await self._let_go()
             if isinstance(error, StoreUnavailable):
-                raise StoreUnusable(f"store.path: {error}; restore the file, or move it away to begin anew") from None
+                raise StoreUnusable(f"store.path: {error}") from None
             raise
 
     def _read_at_start(self) -> Restored:
@@ -256,7 +256,9 @@ class SqliteStore:
         while True:
             try:
                 found = await self._in_thread(self._restored, last_access, [])
-            except StoreUnavailable:
+            except Exception as error:
+                if not isinstance(error, StoreUnavailable):
+                    _log.exception("sessions cannot be read")
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
             found.set.answers = before.answers

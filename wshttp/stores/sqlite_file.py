@@ -86,9 +86,10 @@ class SqliteFile:
                 ) from None
             raise StoreUnusable(f"store.path: {self.path} cannot be used: {error}") from None
         except sqlite3.DatabaseError as error:
-            raise self._broken(error) from None
+            raise self.broken(error) from None
 
-    def _broken(self, error: sqlite3.Error) -> StoreUnusable:
+    def broken(self, error: Exception) -> StoreUnusable:
+        """Return the error that says that what is in the file makes no sense."""
         return StoreUnusable(
             f"store.path: {self.path} is no SQLite file, or is damaged ({error}); restore it, or move it away to begin anew"
         )
@@ -149,8 +150,10 @@ class SqliteFile:
     def _reporting(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreUnavailable(f"{self.path} is damaged: {error}") from error
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:

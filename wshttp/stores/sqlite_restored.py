@@ -30,7 +30,17 @@ class Restored:
 
 
 def restore(file: SqliteFile, empty: WorkingSet, last_access: LastAccess, revision: int) -> Restored:
-    """Fill a working set from the file. `last_access` says from when on a session's idle time counts; blocks."""
+    """Fill a working set from the file. `last_access` says from when on a session's idle time counts; blocks.
+
+    Raises `StoreUnavailable`, and `StoreUnusable` where rows are not what we write.
+    """
+    try:
+        return _restored(file, empty, last_access, revision)
+    except (ValueError, TypeError, KeyError) as error:
+        raise file.broken(error) from error
+
+
+def _restored(file: SqliteFile, empty: WorkingSet, last_access: LastAccess, revision: int) -> Restored:
     found = Restored(empty)
     records = {row[0]: record_of(*row) for row in file.rows(schema.ALL_SESSIONS)}
     for ref, key, text in file.rows(schema.ALL_DATA):
