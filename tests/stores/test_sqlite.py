@@ -422,3 +422,67 @@ async def test_second_store_in_one_process_is_refused(
             with pytest.raises(ConfigurationError, match="in use"):
                 await SqliteStore(str(tmp_path / "a.db"), clock).open()
         await create(store)
+
+
+# --- files that cannot be used ------------------------------------------------------------------------
+
+
+async def refused(path: Path, clock: FakeClock) -> str:
+    """Open a file that must not be, see that it stays as it is, and return what is said."""
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable) as caught:
+        await SqliteStore(str(path), clock).open()
+    assert path.read_bytes() == before
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("CREATE TABLE theirs (a)", "is another program's database"),
+        ("PRAGMA application_id = 7", "is another program's database"),
+        ("PRAGMA user_version = 7", "is another program's database"),
+        (
+            f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 99",
+            "was written by a newer wshttp (its schema is 99, this one knows 1)",
+        ),
+    ],
+)
+async def test_database_of_another_program_is_left_alone(
+    tmp_path: Path, clock: FakeClock, script: str, said: str
+) -> None:
+    """Also one of a newer version of ours."""
+    path = tmp_path / "a.db"
+    database = sqlite3.connect(path)
+    database.executescript(script)
+    database.close()
+    assert said in await refused(path, clock)
+
+
+async def test_damaged_file_is_not_begun_anew(tmp_path: Path, clock: FakeClock) -> None:
+    """Half of a file is not half of the sessions, and what somebody has written by hand is not guessed at."""
+    path = tmp_path / "a.db"
+    async with opened(path, clock) as store:
+        for n in range(20):
+            await create(store, f"s{n}", data={str(key): "x" * 500 for key in range(10)})
+    whole = path.read_bytes()
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("UPDATE session SET facts = 'mine'")
+    database.close()
+    assert "is damaged" in await refused_or_read(path, clock)
+    path.write_bytes(whole[: len(whole) // 2 // 4096 * 4096])
+    assert "malformed" in await refused_or_read(path, clock)
+    path.write_bytes(b"this is no database" * 1000)
+    assert "is no SQLite file" in await refused(path, clock)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreUnusable, match="is a folder"):
+        await SqliteStore(str(path), clock).open()
+
+
+async def refused_or_read(path: Path, clock: FakeClock) -> str:
+    """Open a file that is ours and broken; what is in its tables stays."""
+    with pytest.raises(StoreUnusable) as caught:
+        await SqliteStore(str(path), clock).open()
+    return str(caught.value)

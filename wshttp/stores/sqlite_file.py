@@ -135,10 +135,10 @@ class SqliteFile:
                     connection.execute("ROLLBACK")
                 raise
 
-    def rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read. Raises `StoreUnavailable`."""
         with self._reporting():
-            yield from self._open_connection().execute(sql, values)
+            return self._open_connection().execute(sql, values).fetchall()
 
     def close(self) -> None:
         """Let go of the file; no error where it is not open."""
