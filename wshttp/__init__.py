@@ -9,6 +9,7 @@ from wshttp.errors import (
     BadRequest,
     ConfigurationError,
     ConnectionClosed,
+    ContentTooLarge,
     DataTooLarge,
     Forbidden,
     InvalidValue,
@@ -16,8 +17,10 @@ from wshttp.errors import (
     NotFound,
     SessionEnded,
     SessionExists,
+    StorageFull,
     StoreUnavailable,
     TooManyRequests,
+    UsageError,
     WshttpError,
 )
 from wshttp.realtime.connection import Connection
@@ -25,16 +28,20 @@ from wshttp.realtime.hub import Hub
 from wshttp.server import Server
 from wshttp.sessions.callbacks import current_event
 from wshttp.sessions.draft import Draft
+from wshttp.sessions.ids import SessionId
 from wshttp.sessions.record import Event, Reason
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
+from wshttp.sessions.store import Full
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.stores.memory import MemoryStore
 from wshttp.web.attach import attach
 from wshttp.web.handler import SessionHandler
 from wshttp.web.request import Request
 from wshttp.web.response import Response
+from wshttp.web.site import Site
 from wshttp.web.socket_handler import SessionWebSocketHandler
+from wshttp.web.uploads import SavedFile, Upload
 
 __all__ = [
     "BadCredentials",
@@ -42,10 +49,12 @@ __all__ = [
     "ConfigurationError",
     "Connection",
     "ConnectionClosed",
+    "ContentTooLarge",
     "DataTooLarge",
     "Draft",
     "Event",
     "Forbidden",
+    "Full",
     "Hub",
     "InvalidValue",
     "LimitReached",
@@ -54,17 +63,23 @@ __all__ = [
     "Reason",
     "Request",
     "Response",
+    "SavedFile",
     "Server",
     "Session",
     "SessionEnded",
     "SessionExists",
     "SessionHandler",
+    "SessionId",
     "SessionList",
     "SessionWebSocketHandler",
     "Settings",
+    "Site",
+    "StorageFull",
     "StoreUnavailable",
     "TooManyRequests",
     "UnitOfWork",
+    "Upload",
+    "UsageError",
     "User",
     "WshttpError",
     "attach",
