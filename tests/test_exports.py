@@ -90,12 +90,10 @@ def test_documents_import_only_what_is_there() -> None:
 def test_errors_that_an_application_meets_are_exported() -> None:
     """All of the tree but what is only ever raised within the package, each with its reason."""
     inside = {
-        "UsageError": "an application fixes it, and does not catch it",
         "PeerError": "a branch",
         "BackendError": "a branch",
         "ClientDisconnected": "there is nobody to answer",
-        "ContentTooLarge": "answered by the server itself",
-        "StorageFull": "answered by the server itself",
+        "UnknownReason": "a `ValueError`, as an enumeration raises it",
     }
     tree = {
         name for name, thing in vars(errors).items() if inspect.isclass(thing) and issubclass(thing, errors.WshttpError)

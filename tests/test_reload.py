@@ -100,16 +100,19 @@ def test_sighup_reads_the_users(hashed: str, tmp_path: Path) -> None:
     """Users of a changed file, or of another one, are known at once; the sessions of those who are gone end."""
     config = tmp_path / "own.yaml"
     config.write_text("session: {identity: [cookie]}\nauth: {users_file: users}\n")
-    write_user(tmp_path / "users", "ada", hashed)
+    for name in ("ada", "eve"):
+        write_user(tmp_path / "users", name, hashed)
     write_user(tmp_path / "others", "ada", hashed)
     write_user(tmp_path / "others", "bob", hashed)
     with serving("--config", "own.yaml", cwd=tmp_path) as server:
         status, ada = log_in(server, "ada")
         assert status == 200
+        assert log_in(server, "eve")[0] == 200
         assert log_in(server, "bob")[0] == 401
         config.write_text("session: {identity: [cookie]}\nauth: {users_file: others, roles: {bob: [admin]}}\n")
         begin = hang_up(server)
         server.err.wait_for("changed: auth.users_file, auth.roles", begin)
+        server.err.wait_for("session ended .*user=eve .*reason=credentials", begin)
         status, bob = log_in(server, "bob")
         assert status == 200
         assert json.loads(server.get("/wshttp/session", bob).body)["roles"] == ["admin"]

@@ -9,6 +9,7 @@ from wshttp.errors import (
     BadRequest,
     ConfigurationError,
     ConnectionClosed,
+    ContentTooLarge,
     DataTooLarge,
     Forbidden,
     InvalidValue,
@@ -17,9 +18,11 @@ from wshttp.errors import (
     NotFound,
     SessionEnded,
     SessionExists,
+    StorageFull,
     StoreUnavailable,
     StoreUnusable,
     TooManyRequests,
+    UsageError,
     WshttpError,
 )
 from wshttp.realtime.connection import Connection
@@ -27,9 +30,11 @@ from wshttp.realtime.hub import Hub
 from wshttp.server import Server
 from wshttp.sessions.callbacks import current_event
 from wshttp.sessions.draft import Draft
+from wshttp.sessions.ids import SessionId
 from wshttp.sessions.record import Event, Reason
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
+from wshttp.sessions.store import Full
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.stores.memory import MemoryStore
 from wshttp.stores.sqlite import SqliteStore
@@ -37,7 +42,9 @@ from wshttp.web.attach import attach
 from wshttp.web.handler import SessionHandler
 from wshttp.web.request import Request
 from wshttp.web.response import Response
+from wshttp.web.site import Site
 from wshttp.web.socket_handler import SessionWebSocketHandler
+from wshttp.web.uploads import SavedFile, Upload
 
 __all__ = [
     "BadCredentials",
@@ -45,10 +52,12 @@ __all__ = [
     "ConfigurationError",
     "Connection",
     "ConnectionClosed",
+    "ContentTooLarge",
     "DataTooLarge",
     "Draft",
     "Event",
     "Forbidden",
+    "Full",
     "Hub",
     "InvalidValue",
     "LimitReached",
@@ -58,19 +67,25 @@ __all__ = [
     "Reason",
     "Request",
     "Response",
+    "SavedFile",
     "Server",
     "Session",
     "SessionEnded",
     "SessionExists",
     "SessionHandler",
+    "SessionId",
     "SessionList",
     "SessionWebSocketHandler",
     "Settings",
+    "Site",
     "SqliteStore",
+    "StorageFull",
     "StoreUnavailable",
     "StoreUnusable",
     "TooManyRequests",
     "UnitOfWork",
+    "Upload",
+    "UsageError",
     "User",
     "WshttpError",
     "attach",

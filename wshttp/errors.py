@@ -29,6 +29,8 @@ An error keeps its facts as attributes and builds its text from them; no text co
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -46,6 +48,13 @@ class PeerError(WshttpError):
 
 class BackendError(WshttpError):
     """A part that the server depends on does not work."""
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about a name that is none: which one may be meant, or else which there are."""
+    names = list(known)
+    close = difflib.get_close_matches(given, names, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
 # --- ours ---------------------------------------------------------------------------------------
@@ -112,12 +121,15 @@ class BadCredentials(PeerError):
 
 
 class SessionEnded(PeerError):
-    """The session has ended; `reason` is one of `Reason`, or `None` where no tombstone knows it."""
+    """The session has ended; `reason` is one of `Reason`, or `None` where no tombstone knows it.
 
-    def __init__(self, ref: str | None = None, reason: str | None = None) -> None:
+    Also for a client that has none yet: then `detail` says how to get one.
+    """
+
+    def __init__(self, ref: str | None = None, reason: str | None = None, detail: str | None = None) -> None:
         self.ref = ref
         self.reason = reason
-        self.detail = f"the session has ended ({reason})" if reason else "the session has ended"
+        self.detail = detail or (f"the session has ended ({reason})" if reason else "the session has ended")
         super().__init__(f"session {ref} has ended ({reason})" if ref else self.detail)
 
 

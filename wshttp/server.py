@@ -288,8 +288,9 @@ class Server(CallbackDecorators):
         if self._engine is not None:
             self._engine.stop_accepting()
             await asyncio.gather(self.hub.drain(_window(timeout, len(self.hub))), self._engine.drain(timeout))
-        undelivered = await self.sessions.close(timeout=until - self._clock.monotonic())
+        undelivered = await self.sessions.drain(timeout=until - self._clock.monotonic())
         await self.callbacks.notify("shutdown", self)
+        await self.sessions.close(timeout=0)
         await self.hub.stop()
         if self._engine is not None:
             await self._engine.close()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from wshttp.engine.address import FORWARDING_HEADERS, Origin, TrustedProxies, bucket, canonical_ip, valid_host
+from wshttp.engine.address import FORWARDING_HEADERS, Origin, TrustedProxies, canonical_ip, valid_host
 
 
 def headers(*lines: tuple[str, str]) -> HTTPHeaders:
@@ -60,20 +60,6 @@ def test_canonical_ip_of_any_text_is_stable(text: str) -> None:
 def test_canonical_ip_of_ipv6_does_not_depend_on_its_spelling(ip: object) -> None:
     """The exploded, the short and the bracketed form are one address."""
     assert canonical_ip(ip.exploded) == canonical_ip(str(ip)) == canonical_ip(f"[{ip}]:443")  # type: ignore[attr-defined]
-
-
-def test_bucket_of_ipv4_is_itself_and_of_ipv6_its_network() -> None:
-    """Two addresses of one /64 count as one, of one /48 only if asked."""
-    assert bucket("192.0.2.1") == "192.0.2.1"
-    assert bucket("2001:db8:1:2:3::4") == bucket("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
-    assert bucket("2001:db8:1:2::", 48) == "2001:db8:1::/48"
-
-
-@pytest.mark.parametrize("text", ["", "unix", "::/64", "junk"])
-def test_bucket_of_junk_raises(text: str) -> None:
-    """A bucket is never made of what is not an address."""
-    with pytest.raises(ValueError):
-        bucket(text)
 
 
 @pytest.mark.parametrize(

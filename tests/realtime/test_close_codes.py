@@ -32,12 +32,10 @@ def test_table_is_that_of_the_wire() -> None:
     assert table == {
         "BYE": (1000, "bye"),
         "GOING_AWAY": (1001, "going away"),
-        "POLICY": (1008, "policy"),
         "INTERNAL_ERROR": (1011, "internal error"),
         "PING_TIMEOUT": (1011, "ping timeout"),
         "SLOW": (1013, "slow"),
         "RATE": (1013, "rate"),
-        "CAPACITY": (1013, "capacity"),
         "RENEWED": (4000, "session-renewed"),
         "KICKED": (4008, "kicked"),
     }

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 import pytest
 
+from wshttp.sessions import ledger as ledger_module
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.ledger import AT_ONCE, Ledger
 from wshttp.sessions.record import Event
@@ -116,9 +117,11 @@ async def test_deliveries_run_in_a_context_of_their_own(ledger: Ledger) -> None:
     assert seen == ["its own"]
 
 
-async def test_delivery_in_the_instant_in_which_all_workers_finish(ledger: Ledger) -> None:
+async def test_delivery_in_the_instant_in_which_all_workers_finish() -> None:
     """None is forgotten because it was left to somebody who had just gone."""
-    deliveries = _Deliveries()
+    slices = Slices(1000)
+    await slices.pause()  # from here on none is needed, so that all finish in one turn
+    ledger, deliveries = Ledger(slices), _Deliveries()
     for n in range(AT_ONCE):
         ledger.deliver(f"s{n}", deliveries.make(f"s{n}"))
     await _turns()
@@ -175,4 +178,25 @@ async def test_stop_gives_up_what_is_left(ledger: Ledger) -> None:
     ledger.deliver("a", deliveries.make("again"))
     assert await ledger.settled(10)
     assert deliveries.log[-1] == "again-"
+    await ledger.stop()
+
+
+async def test_room_is_waited_for_while_there_is_a_backlog(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who brings many deliveries is held up by those that are left, and goes on when they are fewer or given up."""
+    monkeypatch.setattr(ledger_module, "BACKLOG", 3)
+    deliveries = _Deliveries()
+    for n in range(3):
+        await asyncio.wait_for(ledger.room(), 10)
+        ledger.deliver(f"s{n}", deliveries.make(f"s{n}"))
+    for end in (deliveries.go_on.set, ledger.stop):
+        waiting = asyncio.create_task(ledger.room())
+        await _turns()
+        assert not waiting.done()
+        if (stopping := end()) is not None:
+            await stopping
+        await asyncio.wait_for(waiting, 10)
+        await ledger.settled(10)
+        deliveries.go_on.clear()
+        for n in range(3):
+            ledger.deliver(f"t{n}", deliveries.make(f"t{n}"))
     await ledger.stop()

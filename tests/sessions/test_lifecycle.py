@@ -263,7 +263,7 @@ async def test_write_in_an_end_callback_is_refused(sessions: SessionList) -> Non
     session = await sessions.create(remote_ip=IP, data={"n": 1, "items": [1]})
     await sessions.end(session)
     await sessions.settled(10)
-    assert refused == ["end", "end"]
+    assert refused == ["session_ending", "end"]
 
 
 @pytest.mark.feature("E6")

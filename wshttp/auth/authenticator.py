@@ -18,7 +18,7 @@ from wshttp.auth.passwords import PasswordHasher
 from wshttp.auth.throttle import Throttle
 from wshttp.auth.user import User
 from wshttp.auth.users_file import UsersFile
-from wshttp.auth.verified import Verified, VerifiedCredentials
+from wshttp.auth.verified import Verification, VerifiedCredentials
 from wshttp.errors import BadCredentials, StoreUnavailable, TooManyRequests
 from wshttp.sessions.clock import Clock
 
@@ -61,7 +61,7 @@ class Authenticator:
         self._throttle = throttle
         self._on_error = on_error
         self._cache = VerifiedCredentials(clock, max_cached)
-        self._checks: dict[tuple[bytes, str], asyncio.Task[Verified]] = {}
+        self._checks: dict[tuple[bytes, str], asyncio.Task[Verification]] = {}
         self._forgotten = 0
 
     @property
@@ -111,7 +111,7 @@ class Authenticator:
             check.cancel()
         await asyncio.gather(*checks, return_exceptions=True)
 
-    async def _checked(self, key: bytes, credentials: BasicCredentials, bucket: str, request: object) -> Verified:
+    async def _checked(self, key: bytes, credentials: BasicCredentials, bucket: str, request: object) -> Verification:
         """Join the check of these credentials from this address, or begin it. It goes on when its callers leave.
 
         Addresses do not share a check: one that is throttled must not answer for one that is not.
@@ -124,12 +124,12 @@ class Authenticator:
         await asyncio.wait((check,))
         return check.result()
 
-    def _end_check(self, flight: tuple[bytes, str], check: asyncio.Task[Verified]) -> None:
+    def _end_check(self, flight: tuple[bytes, str], check: asyncio.Task[Verification]) -> None:
         del self._checks[flight]
         if not check.cancelled():
             check.exception()  # looked at here, for when no caller is left to do it
 
-    async def _check(self, key: bytes, credentials: BasicCredentials, bucket: str, request: object) -> Verified:
+    async def _check(self, key: bytes, credentials: BasicCredentials, bucket: str, request: object) -> Verification:
         forgotten = self._forgotten
         attempt = await self._throttle.admit(credentials.user, bucket)
         try:
@@ -143,13 +143,13 @@ class Authenticator:
             self._cache.put(key, verified, self.cache_for)
         return verified
 
-    async def _ask_hooks(self, credentials: BasicCredentials, request: object) -> Verified | None:
+    async def _ask_hooks(self, credentials: BasicCredentials, request: object) -> Verification | None:
         for hook in self._hooks():
             answer = await self._ask(hook, credentials, request)
             if answer is False:
                 raise BadCredentials
             if answer is not None:
-                return Verified(credentials.user, answer, answer.version)
+                return Verification(credentials.user, answer, answer.version)
         return None
 
     async def _ask(self, hook: Hook, credentials: BasicCredentials, request: object) -> User | Literal[False] | None:
@@ -159,7 +159,7 @@ class Authenticator:
             self._on_error(error)
             raise StoreUnavailable("passwords cannot be checked just now") from error
 
-    async def _ask_file(self, credentials: BasicCredentials) -> Verified:
+    async def _ask_file(self, credentials: BasicCredentials) -> Verification:
         while (file := self.users_file) is not None:
             entry = file.find(credentials.user)
             password_hash = entry.password_hash if entry is not None else None
@@ -168,10 +168,10 @@ class Authenticator:
                 continue  # the line changed meanwhile: right or wrong, it was the old one's answer
             if not right or entry is None:
                 break
-            return Verified(credentials.user, None, entry.version)
+            return Verification(credentials.user, None, entry.version)
         raise BadCredentials
 
-    def _user_of(self, verified: Verified) -> User | None:
+    def _user_of(self, verified: Verification) -> User | None:
         """Return the user as of now; `None` if the line in the file that was met is no longer there."""
         if verified.user is not None:
             return verified.user

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shlex
 import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from typing import Final
 
 from wshttp.auth import htpasswd
 from wshttp.auth.passwords import DEFAULT_COST
+from wshttp.errors import UsageError
 from wshttp.sessions.clock import Clock, SystemClock
 
 MAX_SIZE: Final = 16 * 1024 * 1024
@@ -33,7 +35,7 @@ _Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
+class Reading:
     """What came of reading the file.
 
     `changed` are the users who are gone or have another hash: their sessions should end.
@@ -48,7 +50,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """One reading. `users` is `None` if it cannot be used, `stamp` if it should be read again at the next look."""
+    """What one look found. `users` is `None` if it cannot be used, `stamp` if it should be read again at the next look."""
 
     stamp: _Stamp | None
     users: dict[str, htpasswd.Entry] | None
@@ -73,11 +75,11 @@ class UsersFile:
         """Look a user up by name, in NFC; `None` if there is none."""
         return self.users.get(user)
 
-    def load(self) -> Reload:
+    def load(self) -> Reading:
         """Read the file now, changed or not. Blocks: for the start, and for the command line."""
         return self._use(_read(self.path), self._clock.monotonic())
 
-    async def poll(self) -> Reload | None:
+    async def poll(self) -> Reading | None:
         """Read the file if it may have changed, in a thread; `None` where that brings nothing new.
 
         Whoever runs the server calls this every second or so; calls in parallel wait for each other.
@@ -90,26 +92,26 @@ class UsersFile:
                 return None
             content = await asyncio.to_thread(_read, self.path)
             users, last = self.users, self._content
-            reload = self._use(content, now)
+            reading = self._use(content, now)
         known = last is not None and (last.mistakes, last.notice) == (content.mistakes, content.notice)
-        return None if known and users == self.users else reload
+        return None if known and users == self.users else reading
 
     def _settled_stamp(self) -> _Stamp | None:
         """Return the stamp at which nothing can be new; `None` where the next look must read."""
         settled = self._read_at - self._stamp_seen_at >= SETTLED_AFTER
         return self._content.stamp if self._content is not None and settled else None
 
-    def _use(self, content: _Content, now: float) -> Reload:
+    def _use(self, content: _Content, now: float) -> Reading:
         if self._content is None or content.stamp != self._content.stamp:
             self._stamp_seen_at = now
         self._content, self._read_at = content, now
         if content.users is None:
-            return Reload(mistakes=content.mistakes)
+            return Reading(mistakes=content.mistakes)
         users = content.users
         changed = frozenset(name for name, entry in self.users.items() if users.get(name) != entry)
         self.users = MappingProxyType(users)
         self.highest_cost = max((entry.cost for entry in users.values()), default=DEFAULT_COST)
-        return Reload(changed, notice=content.notice)
+        return Reading(changed, notice=content.notice)
 
 
 def _stamp_of(path: str) -> _Stamp | None:
@@ -154,7 +156,8 @@ def write_user(path: str | os.PathLike[str], user: str, password_hash: str) -> b
     A reader sees the old file or the new one, never a mixture, and writers in parallel lose nothing.
     Makes the file (mode 0600) where there is none; keeps owner, mode, comments and other lines where there is one,
     and, where `path` is a symbolic link, the link.
-    `UsageError` on a name or a hash that `UsersFile` would refuse; `OSError` where the file cannot be replaced.
+    `UsageError` on a name or a hash that `UsersFile` would refuse, and where there is no such folder;
+    `OSError` where the file cannot be replaced.
     """
     name = htpasswd.check_user_name(user)
     htpasswd.parse_hash(password_hash)
@@ -210,7 +213,10 @@ def _take_after(descriptor: int, status: os.stat_result) -> None:
 @contextlib.contextmanager
 def _locked_folder(folder: str) -> Iterator[int]:
     """Hold the folder's lock, so that two writers come one after the other; leaves no lock file behind."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        raise UsageError(f"there is no folder {folder}; make it first: mkdir -p {shlex.quote(folder)}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

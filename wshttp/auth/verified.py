@@ -17,7 +17,7 @@ MAX_BUCKETS: Final = 64
 
 
 @dataclass(slots=True, eq=False)
-class Verified:
+class Verification:
     """What a check found out: `user` as a hook gave it, or the `version` of the line in the users file that was met.
 
     `buckets` are the addresses from which it was met since.
@@ -46,7 +46,7 @@ class VerifiedCredentials:
         self._clock = clock
         self._maximum = maximum
         self._key = secrets.token_bytes(32)
-        self._entries: OrderedDict[bytes, Verified] = OrderedDict()
+        self._entries: OrderedDict[bytes, Verification] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -56,14 +56,14 @@ class VerifiedCredentials:
         user, password = credentials.user.encode(), credentials.password.encode()
         return hmac.digest(self._key, len(user).to_bytes(8) + user + password, "sha256")
 
-    def get(self, key: bytes) -> Verified | None:
+    def get(self, key: bytes) -> Verification | None:
         found = self._entries.get(key)
         if found is not None and found.expires_at <= self._clock.monotonic():
             del self._entries[key]
             return None
         return found
 
-    def put(self, key: bytes, verified: Verified, lifetime: float) -> None:
+    def put(self, key: bytes, verified: Verification, lifetime: float) -> None:
         """Keep an entry for `lifetime` seconds; 0 keeps none."""
         self.drop(key)
         if lifetime <= 0:

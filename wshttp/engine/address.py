@@ -1,4 +1,4 @@
-"""Who is at the other end: the canonical address, its bucket, and what trusted proxies say.
+"""Who is at the other end: the canonical address, and what trusted proxies say.
 
 Text in, text out; no I/O.
 """
@@ -63,17 +63,6 @@ def canonical_ip(text: str) -> str | None:
     """
     address = _parsed(text)
     return None if address is None else str(address)
-
-
-def bucket(ip: str, ipv6_prefix: int = 64) -> str:
-    """Return what a limit per address counts by: an IPv4 address itself, an IPv6 address's network.
-
-    One client owns at least a /64 of IPv6 addresses, so that a limit per single address would be none.
-    Raises `ValueError` for what is not an address.
-    """
-    if ":" not in ip:
-        return str(IPv4Address(ip))
-    return str(IPv6Network((ip, ipv6_prefix), strict=False))
 
 
 def valid_host(text: str) -> str | None:

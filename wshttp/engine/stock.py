@@ -24,8 +24,9 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.netutil import ssl_options_to_context
 from tornado.platform.asyncio import BaseAsyncIOLoop
 
+from wshttp.addresses import bucket
 from wshttp.engine.acceptor import Acceptor
-from wshttp.engine.address import TrustedProxies, bucket, canonical_ip
+from wshttp.engine.address import TrustedProxies, canonical_ip
 from wshttp.engine.exchange import RequestConnection, RequestDelegate
 from wshttp.engine.limits import AcceptHook, ConnectionCounts, Limits
 from wshttp.engine.link import Link

@@ -26,12 +26,10 @@ VANISHED: Final = 1006
 
 BYE: Final = Close(1000, "bye")
 GOING_AWAY: Final = Close(1001, "going away")
-POLICY: Final = Close(1008, "policy")
 INTERNAL_ERROR: Final = Close(1011, "internal error")
 PING_TIMEOUT: Final = Close(1011, "ping timeout")
 SLOW: Final = Close(1013, "slow")
 RATE: Final = Close(1013, "rate")
-CAPACITY: Final = Close(1013, "capacity")
 RENEWED: Final = Close(4000, "session-renewed")
 KICKED: Final = Close(4008, "kicked")
 

@@ -6,7 +6,6 @@ and the connection lives; what no client may do is decided here, by `websocket.t
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
@@ -18,7 +17,7 @@ from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
-from wshttp.sessions.data import Json, checked
+from wshttp.sessions.data import Json, checked, read_json
 from wshttp.sessions.session import whole_seconds
 
 VERSION: Final = 1
@@ -143,7 +142,7 @@ def _time_left(connection: Connection) -> Envelope:
 def _parse(message: Message) -> Envelope:
     """Read an envelope: a JSON object with a `type`, nested no deeper than a session's data."""
     try:
-        envelope: Any = json.loads(message, parse_constant=_refuse_constant)
+        envelope: Any = read_json(message)
     except (ValueError, RecursionError):
         raise BadRequest("a message is a JSON object with a `type`; this is not JSON") from None
     if not isinstance(envelope, dict) or not isinstance(envelope.get("type"), str):
@@ -152,10 +151,6 @@ def _parse(message: Message) -> Envelope:
         return dict(checked(envelope))
     except InvalidValue as error:
         raise BadRequest(str(error)) from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which Python reads and JSON does not have
 
 
 def _topic(envelope: Envelope) -> str:

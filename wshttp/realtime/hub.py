@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from wshttp.addresses import bucket
 from wshttp.config import Settings
 from wshttp.errors import LimitReached, SessionEnded, WshttpError
 from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import ENVELOPE, Format, Message, size_of, to_json
 from wshttp.realtime.presence import Member, Presence
-from wshttp.sessions.addresses import bucket
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json

@@ -15,8 +15,10 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, TypeAlias, TypeVar
 
+from wshttp.errors import SessionEnded, UsageError, nearest
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.record import Event
+from wshttp.sessions.unit_of_work import UnitOfWork
 
 Callback: TypeAlias = Callable[..., Any]
 F = TypeVar("F", bound=Callback)
@@ -84,12 +86,18 @@ class Callbacks:
         self._scheduled: dict[str, Callback] = {}
 
     def register(self, name: str, function: F) -> F:
-        """Add a function; returns it, so that it serves as a decorator."""
-        self._by_name[name].append(function)
+        """Add a function, under `session_end` or `on_session_end`; returns it, so that it serves as a decorator.
+
+        Raises `UsageError` for a name that is none, and for what is no function.
+        """
+        known = _known(name)
+        _require_function(function, f"on_{known}")
+        self._by_name[known].append(function)
         return function
 
     def register_scheduled(self, name: str, function: F) -> F:
         """Set the function that `session.schedule(..., name, ...)` calls; a later one replaces it."""
+        _require_function(function, f"scheduled({name!r})")
         self._scheduled[name] = function
         return function
 
@@ -101,11 +109,14 @@ class Callbacks:
     async def notify(
         self, name: str, *arguments: Any, event: Event | None = None, timeout: float | None = None
     ) -> bool:
-        """Call all functions of a name; tell whether none failed. What they return is of no interest."""
+        """Call all functions of a name; tell whether none failed. What they return is of no interest.
+
+        Each is a unit of work of its own: committed when it returns, dropped when it fails, before another try.
+        """
         failures = 0
         for function in self._by_name[name]:
             this = event or Event(new_event_id(), name)
-            answer = await self.call(function, this, *arguments, timeout=timeout, on_failure=_FAILED)
+            answer = await self.call(function, this, *arguments, timeout=timeout, on_failure=_FAILED, commits=True)
             failures += answer is _FAILED
         return not failures
 
@@ -127,7 +138,7 @@ class Callbacks:
         if function is None:
             _log.error("nothing is registered for the scheduled event %r; use @server.scheduled(%r)", *[event.name] * 2)
             return
-        await self.call(function, event, session, event.data)
+        await self.call(function, event, session, event.data, commits=True)
 
     async def call(
         self,
@@ -136,21 +147,35 @@ class Callbacks:
         *arguments: Any,
         timeout: float | None = None,
         on_failure: Any = None,
+        commits: bool = False,
     ) -> Any:
         """Call one function; `on_failure` where it fails, after `on_callback_error` has heard of it.
 
-        `timeout` shortens the usual one.
+        `timeout` shortens the usual one. With `commits`, what it changes is committed when it returns; without, it
+        belongs to the caller's unit of work.
         """
         first = event.attempt
         for attempt in range(first, first + MAX_RETRIES + 1):
             event = replace(event, attempt=attempt)
             try:
+                if commits:
+                    return await self._in_a_unit(function, event, arguments, timeout or self.timeout)
                 return await self._once(function, event, arguments, timeout or self.timeout)
             except Exception as error:
                 again = await self.report(event, error, _name(function))
                 if not again:
                     break
         return on_failure
+
+    async def _in_a_unit(self, function: Callback, event: Event, arguments: tuple[Any, ...], timeout: float) -> Any:
+        """Call a function as a unit of work, and commit it. That the session ended meanwhile is no fault of the function."""
+        with UnitOfWork() as unit:
+            result = await self._once(function, event, arguments, timeout)
+            try:
+                await unit.commit()
+            except SessionEnded as ended:
+                _log.info("what %s changed is dropped: %s", _name(function), ended)
+            return result
 
     async def _once(self, function: Callback, event: Event, arguments: tuple[Any, ...], timeout: float) -> Any:
         with _event_scope(event):
@@ -176,7 +201,7 @@ class Callbacks:
         await asyncio.wait({task}, timeout=_LAST_GASP)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def report(self, event: Event, error: Exception, name: str = "commit") -> bool:
+    async def report(self, event: Event, error: Exception, name: str) -> bool:
         """Log a failure and ask `on_callback_error` whether to try again. `name` says what failed."""
         _log.error("callback %s failed (%s %s)", name, event.kind, event.id, exc_info=error)
         again = False
@@ -186,6 +211,20 @@ class Callbacks:
             except Exception as second:
                 _log.error("on_callback_error failed itself: %s", _name(handler), exc_info=second)
         return again
+
+
+def _known(name: str) -> str:
+    """Return the name of a callback as `NAMES` has it."""
+    known = name.removeprefix("on_")
+    if known not in NAMES:
+        raise UsageError(f"there is no callback {name!r}{nearest(known, NAMES)}")
+    return known
+
+
+def _require_function(given: object, decorator: str) -> None:
+    if not callable(given):
+        what = "nothing" if given is None else repr(given)
+        raise UsageError(f"@{decorator} stands before a function, with nothing in between; it got {what}")
 
 
 def _name(function: Callback) -> str:

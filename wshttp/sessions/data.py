@@ -27,6 +27,18 @@ _SCALARS: Final = (str, int, float, bool, type(None))
 OnChange: TypeAlias = Callable[[], None]
 
 
+def read_json(text: str | bytes) -> Json:
+    """Read JSON as RFC 8259 has it, or raise `ValueError` (`RecursionError` for what is nested without end).
+
+    Python's own parser takes `NaN` and `Infinity`, too.
+    """
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")  # RFC 8259, section 6
+
+
 def encoded_size(key: str, value: Json) -> int:
     """Return the bytes that one key and its value take as JSON text in UTF-8, with colon and comma."""
     return len(json.dumps({key: value}, ensure_ascii=False, separators=(",", ":")).encode()) - 1

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from wshttp.addresses import bucket
 from wshttp.errors import BadCredentials, BadRequest, SessionEnded
-from wshttp.sessions.addresses import bucket
 from wshttp.sessions.data import Json
-from wshttp.sessions.ids import SessionId
+from wshttp.sessions.ids import LOGIN_IDENTITIES, TOKEN_IDENTITIES, SessionId
 from wshttp.sessions.record import RENEWED, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList, log
 
-ORDER_OF_NEW = ("ip", "cookie", "header", "url")
+ORDER_OF_NEW: Final = ("ip", *TOKEN_IDENTITIES)
 """By which identity a new anonymous session starts: the first of these that is listed."""
 
 
@@ -41,10 +42,8 @@ class Presented:
     remote_ip: str
     """Empty where nobody knows it: on a Unix socket whose proxy does not name the client."""
     user_agent: str | None = None
-    cookies: tuple[str, ...] = ()
-    """The values of all cookies of our name, in order."""
-    header: str | None = None
-    url: str | None = None
+    tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What may be tokens, by identity; several where there are several cookies of our name, in order."""
     verified: Verified | None = None
 
     def usable(self, identity: str) -> bool:
@@ -76,11 +75,10 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     """
     found = Recognised()
     listed = sessions.settings.identity
-    if "cookie" in listed:
-        await _by_cookie(sessions, presented, found, touch)
-    for identity, value in (("header", presented.header), ("url", presented.url)):
-        if identity in listed and value is not None:
-            await _by_token(sessions, presented, identity, value, found, touch)
+    for identity in (name for name in TOKEN_IDENTITIES if name in listed):
+        for value in presented.tokens.get(identity, ()):
+            by = _by_cookie if identity == "cookie" else _by_token
+            await by(sessions, presented, identity, value, found, touch)
     if len({session.ref for session in found.tokens.values()}) > 1:
         raise BadRequest("the request names two different sessions, by cookie and by header; send one of them")
     found.session = next(iter(found.tokens.values()), None)
@@ -91,24 +89,25 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     return found
 
 
-async def _by_cookie(sessions: SessionList, presented: Presented, found: Recognised, touch: bool) -> None:
-    for value in presented.cookies:
-        session = await _find_token(sessions, presented, "cookie", value, touch)
-        if isinstance(session, Session):
-            found.live_cookie = True
-            found.tokens.setdefault("cookie", session)
-        elif session is None or session.reason != RENEWED:
-            # A renewed token is refused, and the cookie left alone: its successor may be on its way to the client.
-            found.unknown_cookie = True
-        if not isinstance(session, Session):
-            found.presented_invalid = True
-            found.invalid = found.invalid or session
+async def _by_cookie(
+    sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
+) -> None:
+    session = await _find_token(sessions, presented, value, touch)
+    if isinstance(session, Session):
+        found.live_cookie = True
+        found.tokens.setdefault(identity, session)
+        return
+    found.presented_invalid = True
+    found.invalid = found.invalid or session
+    if session is None or session.reason != RENEWED:
+        # A renewed token is refused, and the cookie left alone: its successor may be on its way to the client.
+        found.unknown_cookie = True
 
 
 async def _by_token(
     sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
 ) -> None:
-    session = await _find_token(sessions, presented, identity, value, touch)
+    session = await _find_token(sessions, presented, value, touch)
     if isinstance(session, Session):
         found.tokens[identity] = session
         return
@@ -126,7 +125,7 @@ class InvalidToken(SessionEnded):
 
 
 async def _find_token(
-    sessions: SessionList, presented: Presented, identity: str, value: str, touch: bool
+    sessions: SessionList, presented: Presented, value: str, touch: bool
 ) -> Session | Tombstone | None:
     token = SessionId.presented_token(value)
     if token is None:
@@ -225,16 +224,22 @@ async def start(
     return await sessions.create(remote_ip=presented.remote_ip, identity=identity, **options)
 
 
+def login_identity(listed: Sequence[str]) -> str:
+    """Return by which identity a log-in hands over its token. Raises `BadRequest` where none of them is listed."""
+    identity = next((name for name in LOGIN_IDENTITIES if name in listed), None)
+    if identity is None:
+        raise BadRequest("a log-in needs `cookie` or `header` in session.identity")
+    return identity
+
+
 async def log_in(sessions: SessionList, presented: Presented, held: Session | None, verified: Verified) -> Session:
     """Make a session of a cookie or header client that of a user; the token changes, the ref stays.
 
     A client that holds none gets one; another user's is ended with `replaced`, so that nothing of it is inherited.
     Raises `BadRequest` where neither cookie nor header identity is listed, and as `SessionList.renew` does.
     """
-    identity = next((name for name in ("cookie", "header") if name in sessions.settings.identity), None)
-    if identity is None:
-        raise BadRequest("a log-in needs `cookie` or `header` in session.identity")
-    if held is not None and held.identity in ("cookie", "header", "url"):
+    identity = login_identity(sessions.settings.identity)
+    if held is not None and held.identity in TOKEN_IDENTITIES:
         if held.user in (None, verified.name):
             await sessions.renew(held, user=verified.name, roles=verified.roles, version=verified.version)
             return held

@@ -14,6 +14,12 @@ from typing import Final
 TOKEN_BYTES: Final = 32
 """256 random bits; OWASP ASVS 5.0 (7.2.3) asks for 128 at least."""
 
+TOKEN_IDENTITIES: Final = ("cookie", "header", "url")
+"""The identities whose client holds a token, in the order in which they are looked at."""
+
+LOGIN_IDENTITIES: Final = ("cookie", "header")
+"""Those by which a log-in can hand over a token; the first of these that is listed takes it."""
+
 _TOKEN_FORM: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 

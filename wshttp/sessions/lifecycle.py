@@ -16,7 +16,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Any, Final
 
-from wshttp.errors import SessionEnded, StoreUnavailable, WshttpError
+from wshttp.errors import StoreUnavailable
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.ledger import Ledger
@@ -26,7 +26,6 @@ from wshttp.sessions.session import Session
 from wshttp.sessions.slices import Slices
 from wshttp.sessions.statistics import Statistics
 from wshttp.sessions.store import Store
-from wshttp.sessions.unit_of_work import UnitOfWork
 
 LAST_WORD: Final = 1.0
 """Seconds that `on_session_ending` has while the sockets of a session are still open."""
@@ -62,7 +61,7 @@ class Lifecycle:
 
     async def _start(self, session: Session, event: Event) -> None:
         try:
-            await self._run(session, event, self._callbacks.notify("session_start", session, event=event))
+            await self._callbacks.notify("session_start", session, event=event)
             await self._settle(event)
         finally:
             session.starting = None
@@ -90,7 +89,7 @@ class Lifecycle:
     async def _warn(self, session: Session, seconds: float) -> None:
         if session.ended is None:
             event = Event(new_event_id(), "session_expiring", session.ref)
-            await self._run(session, event, self._callbacks.notify("session_expiring", session, seconds, event=event))
+            await self._callbacks.notify("session_expiring", session, seconds, event=event)
 
     def fire(self, session: Session, event: Event) -> None:
         """Run the callback of a scheduled event."""
@@ -98,26 +97,17 @@ class Lifecycle:
 
     async def _fire(self, session: Session, event: Event) -> None:
         if session.ended is None:
-            await self._run(session, event, self._callbacks.notify_scheduled(event, session))
+            await self._callbacks.notify_scheduled(event, session)
         await self._settle(event)
-
-    async def _run(self, session: Session, event: Event, call: Awaitable[object]) -> None:
-        """Run callbacks as one unit of work, and commit what they changed."""
-        with UnitOfWork() as unit:
-            await call
-            try:
-                await unit.commit()
-            except SessionEnded:
-                _log.info("session ended while its %s callback ran", event.kind, extra=facts(session.record))
-            except WshttpError as error:
-                await self._callbacks.report(event, error)
 
     def conclude(self, session: Session, event: Event) -> asyncio.Future[None]:
         """Carry out an end that the store has decided: the only way in which one is delivered.
 
         The returned future is done when the session's sockets are told.
         """
-        reason = event.reason or Reason.ADMIN
+        reason = session.record.reason
+        if reason is None:
+            raise ValueError("the store ended a session without a reason")
         if event.attempt == 1:
             self._statistics.ended[reason] += 1
             _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
@@ -126,32 +116,32 @@ class Lifecycle:
     async def _close(self, session: Session, event: Event, reason: Reason) -> None:
         if session.starting is not None:
             await asyncio.shield(session.starting)
-        last_word: Awaitable[None] | None = None
+        earlier: set[asyncio.Future[None]] = set()
         if self._callbacks["session_ending"]:
             # Functions that are cancelled, reported and tried again may take longer in all; the sockets don't wait.
-            last_word = asyncio.create_task(self._last_word(session, event, reason))
-            await asyncio.wait({last_word}, timeout=LAST_WORD)
-        parting = self.notifier.ended(session.record, reason)
-        disconnected = None if parting is None else asyncio.ensure_future(parting)
-        self._ledger.deliver(session.ref, partial(self._end, session, event, reason, last_word, disconnected))
+            earlier.add(asyncio.create_task(self._last_word(session, reason)))
+            await asyncio.wait(earlier, timeout=LAST_WORD)
+        parting = self._part(session, reason)
+        if parting is not None:
+            earlier.add(asyncio.ensure_future(parting))
+        self._ledger.deliver(session.ref, partial(self._end, session, event, reason, earlier))
 
-    async def _last_word(self, session: Session, event: Event, reason: Reason) -> None:
-        with UnitOfWork():
-            await self._callbacks.notify("session_ending", session, reason, event=event, timeout=LAST_WORD)
+    async def _last_word(self, session: Session, reason: Reason) -> None:
+        event = Event(new_event_id(), "session_ending", session.ref, reason=reason)
+        await self._callbacks.notify("session_ending", session, reason, event=event, timeout=LAST_WORD)
 
-    async def _end(
-        self,
-        session: Session,
-        event: Event,
-        reason: Reason,
-        last_word: Awaitable[None] | None,
-        disconnected: Awaitable[None] | None,
-    ) -> None:
-        for earlier in (last_word, disconnected):
-            if earlier is not None:
-                await earlier
-        with UnitOfWork():
-            await self._callbacks.notify("session_end", session, reason, event=event)
+    def _part(self, session: Session, reason: Reason) -> Awaitable[None] | None:
+        """Have the sockets closed. A fault in that must not keep the end itself from being delivered."""
+        try:
+            return self.notifier.ended(session.record, reason)
+        except Exception:
+            _log.exception("the sockets of a session were not told of its end", extra=facts(session.record))
+            return None
+
+    async def _end(self, session: Session, event: Event, reason: Reason, earlier: set[asyncio.Future[None]]) -> None:
+        if earlier:
+            await asyncio.wait(earlier)
+        await self._callbacks.notify("session_end", session, reason, event=event)
         await self._settle(event)
 
     async def room(self) -> None:

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from wshttp.errors import UsageError
 from wshttp.sessions.data import Json
+
+
+class UnknownReason(UsageError, ValueError):
+    """What should be a `Reason` is none. A `ValueError`, too, as an enumeration raises it."""
 
 
 class Reason(StrEnum):
@@ -23,6 +28,10 @@ class Reason(StrEnum):
     CREDENTIALS = "credentials"
     """The user's password was changed, or the user removed."""
     SHUTDOWN = "shutdown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise UnknownReason(f"{value!r} is no reason for an end; there are {', '.join(cls)}")
 
 
 RENEWED: Final = "renewed"

@@ -7,7 +7,7 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wshttp.errors import InvalidValue, SessionEnded
 from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled
@@ -18,6 +18,10 @@ from wshttp.sessions.unit_of_work import Pending, UnitOfWork, current_unit
 
 if TYPE_CHECKING:
     from wshttp.sessions.session_list import SessionList
+
+
+MISSING: Final[Any] = None
+"""What `update` gets from a caller who takes it for that of a dictionary; it says so."""
 
 
 class Session(MutableMapping[str, Json]):
@@ -151,7 +155,7 @@ class Session(MutableMapping[str, Json]):
 
     # --- data -------------------------------------------------------------------------------------
 
-    def _unit(self) -> UnitOfWork:
+    def unit(self) -> UnitOfWork:
         """Return the unit of work in force; outside of any, one that all share."""
         unit = current_unit() or self._own_unit
         if unit is None:
@@ -159,7 +163,7 @@ class Session(MutableMapping[str, Json]):
         return unit
 
     def _pending(self) -> Pending:
-        return self._unit().pending(self)
+        return self.unit().pending(self)
 
     def _writable(self) -> Pending:
         if self.record.reason is not None:
@@ -206,10 +210,10 @@ class Session(MutableMapping[str, Json]):
         """
         pending = self._writable()
         if key in pending.changed:
-            await self._unit().commit()
+            await self.unit().commit()
         return await self._sessions.increment(self, checked_key(key), by)
 
-    def update(self, key: str, function: Callable[[Json], Json], default: Json = None) -> Awaitable[Json]:  # type: ignore[override]  # DESIGN gives the word to the atomic change of one key
+    def update(self, key: str, function: Callable[[Json], Json] = MISSING, default: Json = None) -> Awaitable[Json]:  # type: ignore[override]  # DESIGN gives the word to the atomic change of one key
         """Replace a value by what `function` makes of it and return that; atomic, and committed at once.
 
         `function` gets the value (`default` where there is none) and is called again when another writer was first,
@@ -222,7 +226,7 @@ class Session(MutableMapping[str, Json]):
     async def _update(self, key: str, function: Callable[[Json], Json], default: Json) -> Json:
         pending = self._writable()
         if key in pending.changed:
-            await self._unit().commit()
+            await self.unit().commit()
         while True:
             found = self.record.data.get(key, ABSENT)
             value = checked(function(checked(default if found is ABSENT else found)))
@@ -235,7 +239,7 @@ class Session(MutableMapping[str, Json]):
 
     async def commit(self) -> None:
         """Write what this request, message or callback (outside of them: anybody) has changed. Raises `SessionEnded`."""
-        await self._unit().commit()
+        await self.unit().commit()
 
     async def apply(self, changes: Changes) -> None:
         """Write changes as one atomic step; what `commit` and the unit of work do."""
@@ -289,7 +293,7 @@ class Session(MutableMapping[str, Json]):
         holder = secrets.token_hex(8)
         try:
             await self._sessions.acquire(self, holder, timeout)
-            unit = self._unit()
+            unit = self.unit()
             unit.holders[self] = holder
             try:
                 yield self

@@ -12,27 +12,29 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
+from wshttp.addresses import bucket
 from wshttp.config import SessionSettings
 from wshttp.errors import (
     DataTooLarge,
     Forbidden,
+    InvalidValue,
     LimitReached,
     SessionEnded,
     SessionExists,
     StoreUnavailable,
     UsageError,
+    nearest,
 )
-from wshttp.sessions.addresses import bucket
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.changes import ABSENT, Changes, merge, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
 from wshttp.sessions.draft import Draft
-from wshttp.sessions.ids import SessionId, new_ref
+from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
 from wshttp.sessions.lifecycle import Lifecycle, facts
 from wshttp.sessions.notifier import Notifier
 from wshttp.sessions.record import Ended, Reason, Record, Tombstone
@@ -50,6 +52,9 @@ START_INTERVAL: Final = 0.05
 
 _SLICE: Final = 64
 """Sessions taken from the store at a time."""
+
+_OPTIONS: Final = {field.name for field in fields(Draft)} - {"remote_ip", "identity", "user"}
+"""What `create` takes besides its own parameters."""
 
 T = TypeVar("T")
 
@@ -122,6 +127,14 @@ class SessionList:
             self._sweeper = asyncio.create_task(self._sweep_for_ever())
 
     async def close(self, timeout: float = 10.0) -> int:
+        """Drain, and close the store; returns what `drain` does."""
+        undelivered = await self.drain(timeout)
+        await _stopped(self._heart)
+        self._heart = None
+        await self.store.close()
+        return undelivered
+
+    async def drain(self, timeout: float = 10.0) -> int:
         """End all sessions with `shutdown` where the store does not outlive the process, and deliver what is owed.
 
         Waits at most `timeout` seconds; returns how many sessions' callbacks were still undelivered then.
@@ -137,9 +150,6 @@ class SessionList:
         settled = await self.settled(timeout)
         undelivered = 0 if settled else self._lifecycle.undelivered
         await self._lifecycle.stop()
-        await _stopped(self._heart)
-        self._heart = None
-        await self.store.close()
         return undelivered
 
     async def settled(self, timeout: float | None = None) -> bool:
@@ -364,6 +374,8 @@ class SessionList:
         self, session_id: SessionId, remote_ip: str, user: str | None, identity: str | None, options: dict[str, Any]
     ) -> Draft:
         timeouts = {"idle_timeout": self.settings.idle_timeout, "absolute_timeout": self.settings.absolute_timeout}
+        for name in options.keys() - _OPTIONS:
+            raise UsageError(f"a session has no option {name!r}{nearest(name, sorted(_OPTIONS))}")
         given = {name: value for name, value in options.items() if value is not None}
         kind = "app" if session_id.kind == "token" else session_id.kind
         return Draft(remote_ip, identity or kind, user, **(timeouts | given))
@@ -466,7 +478,7 @@ class SessionList:
         """
         if session.identity == "ip" and user is not None:
             raise UsageError("an address is no secret: the session of an address carries no user")
-        holds_token = session.id.kind == "token" if session.id else session.identity in ("cookie", "header", "url")
+        holds_token = session.id.kind == "token" if session.id else session.identity in TOKEN_IDENTITIES
         new_id = SessionId.new_token() if holds_token else session.id
         key = session.record.key if new_id is None else new_id.key
         try:
@@ -538,6 +550,7 @@ class SessionList:
     async def end(self, session: Session | str, reason: Reason | str = Reason.LOGOUT) -> bool:
         """End a session (or the one with this ref); tell whether it was this call that did.
 
+        What the caller has changed in it and not committed is committed first: it is the last data.
         Returns when its sockets are told (in a session's callback: at once); `on_session_end` follows (`settled` waits for
         it).
         """
@@ -546,6 +559,7 @@ class SessionList:
             was_first = session.ended is None
             session.record.reason = session.ended or Reason(reason)
             return was_first
+        await self._commit_last_changes(ref)
         unit = current_unit()
         if unit is not None:
             unit.ended.add(ref)
@@ -557,6 +571,17 @@ class SessionList:
         if event is None or not event.ref:  # the end of a session waits for its start, which may be what calls this
             await asyncio.shield(closed)
         return True
+
+    async def _commit_last_changes(self, ref: str) -> None:
+        session = self._known.get(ref)
+        if session is None:
+            return
+        try:
+            await session.unit().commit_session(session)
+        except SessionEnded:
+            pass  # somebody was first; the caller hears so of `end`
+        except InvalidValue as error:
+            log.warning("the last changes of session %s are dropped: %s", ref, error)
 
     async def end_all(
         self,

@@ -190,6 +190,12 @@ class UnitOfWork:
             if pending.dirty:
                 await self._commit_one(session, pending)
 
+    async def commit_session(self, session: Session) -> None:
+        """Write the changes of one session only: it is about to end, and they are its last. Raises as `commit` does."""
+        pending = self._pending.get(session)
+        if pending is not None and pending.dirty:
+            await self._commit_one(session, pending)
+
     async def _commit_one(self, session: Session, pending: Pending) -> None:
         changes = pending.begin()
         changes.holder = self.holders.get(session)

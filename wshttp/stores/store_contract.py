@@ -28,8 +28,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+from wshttp.addresses import bucket
 from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded
-from wshttp.sessions.addresses import bucket
 from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled, encoded_text
 from wshttp.sessions.fake_clock import FakeClock
 from wshttp.sessions.ids import SessionId, new_event_id, new_ref

@@ -6,7 +6,7 @@ import logging
 
 from tornado.web import RequestHandler
 
-from wshttp.web.handler import Gate
+from wshttp.web.gate import Gate
 from wshttp.web.metrics import Metrics
 
 _log = logging.getLogger("wshttp.access")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from wshttp.addresses import bucket
 from wshttp.auth.basic import BasicCredentials, parse_basic
 from wshttp.errors import BadCredentials, BadRequest, NotFound
-from wshttp.sessions.addresses import bucket
+from wshttp.sessions.identity import login_identity
 from wshttp.web.handler import SessionHandler
 
 MAX_LOGIN_BODY = 8 * 1024
@@ -65,10 +66,20 @@ class Touch(ApiHandler):
         self.answer(self.session.describe())
 
 
-class OwnSessions(ApiHandler):
-    """`/sessions`: those of the user who is logged in."""
+class OfUser(ApiHandler):
+    """What is for the user who is logged in."""
 
     auto_start = False
+
+    def _user(self) -> str:
+        user = self.session.user
+        if user is None:
+            raise BadCredentials("log in first: these are the sessions of a user")
+        return user
+
+
+class OwnSessions(OfUser):
+    """`/sessions`: those of the user who is logged in."""
 
     async def get(self) -> None:
         found = [
@@ -81,18 +92,9 @@ class OwnSessions(ApiHandler):
         ended = await self.site.sessions.end_all(user=self._user(), reason="logout", keep=self.session.ref)
         self.answer({"ended": ended})
 
-    def _user(self) -> str:
-        user = self.session.user
-        if user is None:
-            raise BadCredentials("log in first: these are the sessions of a user")
-        return user
 
-
-class OwnSession(OwnSessions):
+class OwnSession(OfUser):
     """`/sessions/{ref}`: end one of them."""
-
-    async def get(self, ref: str = "") -> None:
-        self.answer((await self._find(ref)).describe())
 
     async def delete(self, ref: str = "") -> None:
         session = await self._find(ref)
@@ -117,8 +119,7 @@ class Login(ApiHandler):
 
     async def post(self) -> None:
         site, visit = self.site, self._visit()
-        if not {"cookie", "header"} & set(site.settings.session.identity):
-            raise BadRequest("a log-in needs `cookie` or `header` in session.identity")
+        login_identity(site.settings.session.identity)
         if site.authenticator is None or not site.authenticator.can_verify:
             raise BadCredentials("nobody can log in here: set auth.users_file, or register on_authenticate")
         credentials = self._credentials()

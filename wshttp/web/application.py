@@ -18,11 +18,11 @@ from wshttp.web.body import RequestBody
 from wshttp.web.endpoint import METHODS, Endpoint, EndpointHandler, Route
 from wshttp.web.file_root import FileRoot
 from wshttp.web.files import FilesHandler
-from wshttp.web.handler import Gate, Nothing, gated
+from wshttp.web.gate import Gate, Nothing, gated
 from wshttp.web.metrics import Metrics, MetricsHandler
 from wshttp.web.paths import decoded_path, encoded_path, route_pattern
 from wshttp.web.request import Request
-from wshttp.web.responder import Responder
+from wshttp.web.result_handler import ResultHandler
 from wshttp.web.site import Site, put_site
 from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SocketFunction
 
@@ -41,6 +41,7 @@ class SiteApplication(Application):
         super().__init__([], cross_origin_protection=False, websocket_ping_interval=0, **settings)
         put_site(self, site)
         self.site = site
+        site.has_api = True
         self.routes: dict[str, Route] = {}
         self._taken: set[tuple[str, str]] = set()
         self._fallback: Rule | None = None
@@ -68,11 +69,13 @@ class SiteApplication(Application):
 
     def add_endpoint(self, method: str, path: str, endpoint: Endpoint) -> None:
         """Add a function endpoint. Raises `UsageError` where this method and path have one."""
+        endpoint.check(path)
+        pattern = route_pattern(path)
         self._take(method, path)
         route = self.routes.get(path)
         if route is None:
             route = self.routes[path] = Route(path)
-            self._append(Rule(PathMatches(route_pattern(path)), EndpointHandler, {"route": route}))
+            self._append(Rule(PathMatches(pattern), EndpointHandler, {"route": route}))
         route.endpoints[method] = endpoint
 
     def add_socket(
@@ -122,11 +125,13 @@ class SiteApplication(Application):
         found = self.wildcard_router.find_handler(request)
         if found is not None:
             return found
-        if self._fallback is not None and not (
-            self.site.callbacks["request"] and request.method not in ("GET", "HEAD")
-        ):
+        if self._fallback is not None and self._is_for_files(request):
             return self._delegate(request, self._fallback)
         return self.get_handler_delegate(request, AnyRequest if self.site.callbacks["request"] else Nothing)
+
+    def _is_for_files(self, request: HTTPServerRequest) -> bool:
+        """Whether the files answer what no route took: reading always, anything else where nobody else would."""
+        return request.method in ("GET", "HEAD") or not self.site.callbacks["request"]
 
     def _delegate(self, request: HTTPServerRequest, rule: Rule) -> Any:
         found = rule.matcher.match(request) or {}
@@ -161,7 +166,7 @@ class AnyRequest(EndpointHandler):
         super().initialize(_ANY)
 
 
-class SiteFiles(FilesHandler, Responder):  # type: ignore[misc]  # its methods take the path, as FilesHandler's do
+class SiteFiles(FilesHandler, ResultHandler):  # type: ignore[misc]  # its methods take the path, as FilesHandler's do
     """Static files behind the gate. They have no session, unless `on_request` answers for one that is not there."""
 
     wants_session = False

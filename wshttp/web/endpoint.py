@@ -16,9 +16,10 @@ from tornado.web import Application, Finish, HTTPError, stream_request_body
 
 from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
 from wshttp.web.body import RequestBody
+from wshttp.web.paths import parameters_of
 from wshttp.web.request import Request
-from wshttp.web.responder import Responder
 from wshttp.web.response import Response
+from wshttp.web.result_handler import ResultHandler
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -29,6 +30,13 @@ SERIALIZE_WAIT = 10.0
 
 LINGER = 2.0
 """Seconds that an answer waits for the end of a body that nobody reads; own choice."""
+
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
+_GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,24 @@ class Endpoint:
     serialize: bool = False
     parameters: frozenset[str] = field(init=False)
     """The path parameters that the function takes by name; others are in `request.path_params` only."""
+    _needed: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise UsageError(f"{self.function!r} is not a function")
-        parameters = inspect.signature(self.function).parameters
-        object.__setattr__(self, "parameters", frozenset(list(parameters)[1:]))
+        parameters = list(inspect.signature(self.function).parameters.values())
+        if not parameters or parameters[0].kind not in _POSITIONAL:
+            raise UsageError(f"{_name(self.function)} has no parameter for the request")
+        rest = [parameter for parameter in parameters[1:] if parameter.kind not in _GATHERING]
+        object.__setattr__(self, "parameters", frozenset(parameter.name for parameter in rest))
+        needed = frozenset(parameter.name for parameter in rest if parameter.default is parameter.empty)
+        object.__setattr__(self, "_needed", needed)
+
+    def check(self, path: str) -> None:
+        """Raise `UsageError` where the function needs a parameter that a path does not have."""
+        missing = sorted(self._needed - set(parameters_of(path)))
+        if missing:
+            raise UsageError(f"{_name(self.function)} wants {missing[0]!r}, and {path!r} has no {{{missing[0]}}}")
 
     async def __call__(self, request: Request) -> object:
         result = self.function(request, **{k: v for k, v in request.path_params.items() if k in self.parameters})
@@ -68,7 +88,7 @@ class Route:
 
 
 @stream_request_body
-class EndpointHandler(Responder):
+class EndpointHandler(ResultHandler):
     """Tornado's handler behind a function endpoint.
 
     Identity and protection are settled before a byte of the body is taken, and the function runs while it comes in.
@@ -184,6 +204,10 @@ class EndpointHandler(Responder):
             response = Response.of(await endpoint(request))
             await self.begin(response)
         return response
+
+
+def _name(function: Function) -> str:
+    return getattr(function, "__qualname__", repr(function))
 
 
 def _decoded(value: str) -> str:

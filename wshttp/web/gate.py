@@ -1,95 +1,82 @@
-"""What every request passes before its handler runs, in this order.
-
-address      denied networks, and how often one may ask
-host         DNS rebinding, and `server.allowed_hosts`
-origin       cross-site requests
-identity     who is it, where the route wants to know or the path is protected
-protection   may they
-"""
+"""The gate: what stands before every handler of a server."""
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Final
-from urllib.parse import quote, urlsplit
+import inspect
+from typing import ClassVar
 
-from tornado.httputil import HTTPServerRequest, split_host_and_port
+from tornado.web import Finish, HTTPError, RequestHandler
 
-from wshttp.errors import Forbidden, TooManyRequests
-from wshttp.sessions.addresses import bucket
-from wshttp.web.paths import decoded_path, encoded_path
-from wshttp.web.site import Site
-
-SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS", "TRACE")
-"""Methods that change nothing: RFC 9110, section 9.2.1."""
+from wshttp.web import checks
+from wshttp.web.methods import Methods
+from wshttp.web.paths import decoded_path, protection_of
+from wshttp.web.site_handler import SiteHandler
+from wshttp.web.visit import Visit
 
 
-def check_address(site: Site, request: HTTPServerRequest) -> None:
-    """Raise `Forbidden` for a denied address and `TooManyRequests` for one that asks too often."""
-    if site.rates is None or not request.remote_ip:
-        return
-    if site.rates.denied(request.remote_ip):
-        raise Forbidden("requests from this address are not served")
-    wait = site.rates.request(request.remote_ip, bucket(request.remote_ip, site.settings.session.ipv6_prefix))
-    if wait is not None:
-        raise TooManyRequests(wait)
+class Gate(SiteHandler):
+    """Let requests in, or not; see `web.checks` for what is asked, in which order.
 
-
-def check_host(site: Site, request: HTTPServerRequest) -> None:
-    """Raise `Forbidden` for a `Host` that this server is not known by.
-
-    A page of another site can have its own name resolve to 127.0.0.1 and so read what is served there;
-    its requests still carry that name (DNS rebinding).
+    Stands before every handler of a server, as a base class or mixed in by `gated`.
     """
-    allowed = site.settings.server.allowed_hosts
-    name = split_host_and_port(request.host.lower())[0].strip("[]").rstrip(".")
-    if name in (host.lower().strip("[]") for host in allowed):
-        return
-    if site.loopback_only and _is_loopback(name):
-        return
-    if site.loopback_only or allowed:
-        raise Forbidden(f"this server is not known as {name!r}; server.allowed_hosts can name it")
 
+    wants_session: ClassVar[bool] = False
+    """Whether the handler works on a session; others start and touch none."""
+    verifies_basic: ClassVar[bool] = True
+    """Whether a Basic header has to be right. A log-in looks at it itself."""
+    is_handshake: ClassVar[bool] = False
+    visit: Visit | None = None
 
-def _is_loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
+    async def prepare(self) -> None:
+        await self.enter()
+        result = super().prepare()
+        if inspect.isawaitable(result):
+            await result
+
+    async def enter(self) -> None:
+        """Check what has to be checked before anything is done. Raises the errors that answer the request."""
+        site, request = self.site, self.request
+        checks.check_address(site, request)
+        checks.check_host(site, request)
+        checks.check_origin(site, request, handshake=self.is_handshake)
+        rule = protection_of(decoded_path(request.path), site.settings.auth.protect)
+        if not self.wants_session and rule is None:
+            return
+        visit = await self.identify()
+        if rule is not None:
+            if visit.user is None and rule.redirect and request.method in checks.SAFE_METHODS:
+                self.redirect(checks.login_redirect(rule.redirect, request))
+                raise Finish
+            visit.require_user(rule.roles)
+        if self.wants_session:
+            await visit.begin(auto_start=self.starts_session())
+
+    async def identify(self) -> Visit:
+        """Find out who it is; from here on, changes to sessions are those of this request."""
+        self.visit = Visit(self.site, self.request)
+        self.visit.unit.enter()
+        touch = self.wants_session and self.touches()
+        await self.visit.identify(touch=touch, basic=self.verifies_basic, handshake=self.is_handshake)
+        return self.visit
+
+    def touches(self) -> bool:
+        """Whether this request counts as activity."""
         return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+
+    def starts_session(self) -> bool:
+        """Whether this request starts a session where there is none."""
+        return self.site.settings.session.auto_start
 
 
-def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool) -> None:
-    """Raise `Forbidden` for what another site has a browser send: unsafe methods, and every WebSocket handshake.
-
-    A request with neither `Sec-Fetch-Site` nor `Origin` comes from no browser's page and passes.
-    """
-    if request.method in SAFE_METHODS and not handshake:
-        return
-    origin = request.headers.get("Origin")
-    fetch_site = request.headers.get("Sec-Fetch-Site")
-    if origin is not None and origin in site.settings.websocket.allowed_origins:
-        return
-    if fetch_site == "cross-site":
-        raise Forbidden("cross-site requests are refused; websocket.allowed_origins can name the site")
-    if origin is not None and not _is_same_origin(origin, request):
-        raise Forbidden("requests from another origin are refused; websocket.allowed_origins can name it")
+def gated(handler: type[RequestHandler]) -> type[RequestHandler]:
+    """Return a handler class with the gate before it; the same one where it has it already."""
+    return handler if issubclass(handler, Gate) else type(handler.__name__, (Gate, handler, Methods), {})
 
 
-def _is_same_origin(origin: str, request: HTTPServerRequest) -> bool:
-    """Compare host and port. The scheme is left out: a proxy that ends TLS need not tell us of it."""
-    return urlsplit(origin).netloc.lower() == request.host.lower() and origin.count("://") == 1
+class Nothing(Gate):
+    """What no route took."""
 
-
-def needs_origin(request: HTTPServerRequest) -> bool:
-    """Whether a handshake lacks the `Origin` that it needs to join a cookie session: every browser sends one."""
-    return "Origin" not in request.headers
-
-
-def login_redirect(target: str, request: HTTPServerRequest) -> str:
-    """Return where an anonymous visitor of a protected path is sent: the rule's page, told where to come back to."""
-    joint = "&" if "?" in target else "?"
-    here = encoded_path(decoded_path(request.path))  # as it came, it may begin with `//`, which names a host
-    query = f"?{request.query}" if request.query else ""
-    return f"{target}{joint}next={quote(here + query, safe='')}"
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not self._finished:
+            raise HTTPError(404)

@@ -3,76 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from asyncio import Future
 from typing import Any, ClassVar
 
-from tornado.web import Finish, HTTPError, RequestHandler
-
 from wshttp.errors import UsageError, answer_for
 from wshttp.sessions.session import Session
-from wshttp.web import gate
-from wshttp.web.answering import Answering, error_of
-from wshttp.web.methods import Methods
-from wshttp.web.paths import decoded_path, protection_of
+from wshttp.web.gate import Gate
+from wshttp.web.site_handler import error_of
 from wshttp.web.visit import Visit
 
 _log = logging.getLogger("wshttp.web")
-
-
-class Gate(Answering):
-    """Let requests in, or not; see `web.gate` for what is asked, in which order.
-
-    Stands before every handler of a server, as a base class or mixed in by `gated`.
-    """
-
-    wants_session: ClassVar[bool] = False
-    """Whether the handler works on a session; others start and touch none."""
-    verifies_basic: ClassVar[bool] = True
-    """Whether a Basic header has to be right. A log-in looks at it itself."""
-    is_handshake: ClassVar[bool] = False
-    visit: Visit | None = None
-
-    async def prepare(self) -> None:
-        await self.enter()
-        result = super().prepare()
-        if inspect.isawaitable(result):
-            await result
-
-    async def enter(self) -> None:
-        """Check what has to be checked before anything is done. Raises the errors that answer the request."""
-        site, request = self.site, self.request
-        gate.check_address(site, request)
-        gate.check_host(site, request)
-        gate.check_origin(site, request, handshake=self.is_handshake)
-        rule = protection_of(decoded_path(request.path), site.settings.auth.protect)
-        if not self.wants_session and rule is None:
-            return
-        visit = await self.identify()
-        if rule is not None:
-            if visit.user is None and rule.redirect and request.method in gate.SAFE_METHODS:
-                self.redirect(gate.login_redirect(rule.redirect, request))
-                raise Finish
-            visit.require_user(rule.roles)
-        if self.wants_session:
-            await visit.begin(auto_start=self.starts_session())
-
-    async def identify(self) -> Visit:
-        """Find out who it is; from here on, changes to sessions are those of this request."""
-        self.visit = Visit(self.site, self.request)
-        self.visit.unit.enter()
-        touch = self.wants_session and self.touches()
-        await self.visit.identify(touch=touch, basic=self.verifies_basic, handshake=self.is_handshake)
-        return self.visit
-
-    def touches(self) -> bool:
-        """Whether this request counts as activity."""
-        return True
-
-    def starts_session(self) -> bool:
-        """Whether this request starts a session where there is none."""
-        return self.site.settings.session.auto_start
 
 
 class SessionHandler(Gate):
@@ -187,17 +128,3 @@ class SessionHandler(Gate):
             self.cut()
             return
         super().send_error(status_code, **kwargs)
-
-
-def gated(handler: type[RequestHandler]) -> type[RequestHandler]:
-    """Return a handler class with the gate before it; the same one where it has it already."""
-    return handler if issubclass(handler, Gate) else type(handler.__name__, (Gate, handler, Methods), {})
-
-
-class Nothing(Gate):
-    """What no route took."""
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        if not self._finished:
-            raise HTTPError(404)

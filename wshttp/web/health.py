@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wshttp.web.answering import Answering
+from wshttp.web.site_handler import SiteHandler
 
 
-class Live(Answering):
+class Live(SiteHandler):
     """`GET /health/live`: 200 as long as the event loop turns."""
 
     def get(self) -> None:
@@ -13,12 +13,11 @@ class Live(Answering):
         self.finish({"status": "live"})
 
 
-class Ready(Answering):
-    """`GET /health/ready`: 503 while it drains or its store is away."""
+class Ready(SiteHandler):
+    """`GET /health/ready`: 503 while it drains."""
 
     def get(self) -> None:
-        site = self.site
-        ready = site.ready() and not site.draining
-        self.set_status(200 if ready else 503)
+        draining = self.site.draining
+        self.set_status(503 if draining else 200)
         self.set_header("Cache-Control", "no-store")
-        self.finish({"status": "ready" if ready else "draining" if site.draining else "store-unavailable"})
+        self.finish({"status": "draining" if draining else "ready"})

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from tornado.web import RequestHandler
 
 from wshttp.errors import Forbidden
-from wshttp.web.handler import Gate
+from wshttp.web.gate import Gate
 from wshttp.web.site import Site
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

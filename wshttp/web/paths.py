@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import quote, unquote_to_bytes
 
 from wshttp.config import ProtectRule
-from wshttp.errors import BadRequest
+from wshttp.errors import BadRequest, UsageError
 
 _SAFE = "/!$&'()*+,;=:@-._~"
 
@@ -53,8 +53,21 @@ def protection_of(path: str, rules: tuple[ProtectRule, ...]) -> ProtectRule | No
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)(:path)?\}")
 
 
+def parameters_of(path: str) -> list[str]:
+    """Return the names of a route's parameters, in order."""
+    return [match[1] for match in _PARAMETER.finditer(path)]
+
+
 def route_pattern(path: str) -> str:
-    """Turn a route such as `/rooms/{name}` or `/files/{rest:path}` into a regular expression over encoded paths."""
+    """Turn a route such as `/rooms/{name}` or `/files/{rest:path}` into a regular expression over encoded paths.
+
+    Raises `UsageError` for braces that are no parameter, and for two parameters of one name.
+    """
+    names = parameters_of(path)
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path!r} has two parameters of one name")
+    if set("{}") & set(_PARAMETER.sub("", path)):
+        raise UsageError(f"a parameter is written {{name}} or {{name:path}}: {path!r}")
     pattern, end = "", 0
     for match in _PARAMETER.finditer(path):
         pattern += re.escape(encoded_path(path[end : match.start()]))

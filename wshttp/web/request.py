@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,13 @@ from urllib.parse import parse_qsl
 from tornado.httputil import HTTPHeaders
 
 from wshttp.errors import BadRequest
+from wshttp.sessions.data import read_json
 from wshttp.sessions.session import Session
 from wshttp.web.body import RequestBody
 from wshttp.web.uploads import Upload, save_upload
 
 if TYPE_CHECKING:
-    from wshttp.web.responder import Responder
+    from wshttp.web.result_handler import ResultHandler
 
 
 class Request:
@@ -26,7 +26,7 @@ class Request:
     `async for chunk in request.stream()`, `await request.save_upload(folder)`; once.
     """
 
-    def __init__(self, handler: Responder, path_params: dict[str, str], body: RequestBody) -> None:
+    def __init__(self, handler: ResultHandler, path_params: dict[str, str], body: RequestBody) -> None:
         self._handler = handler
         self._http = handler.request
         self._body = body
@@ -115,7 +115,7 @@ class Request:
     async def json(self) -> Any:
         """Return the body as JSON. Raises `BadRequest` where it is none."""
         try:
-            return json.loads(await self.text(), parse_constant=_refuse_constant)
+            return read_json(await self.text())
         except (ValueError, RecursionError):
             raise BadRequest("the body is not JSON") from None
 
@@ -162,13 +162,9 @@ class Request:
         )
 
     @property
-    def handler(self) -> Responder:
+    def handler(self) -> ResultHandler:
         """Tornado's handler behind this request, for what is not here."""
         return self._handler
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")  # RFC 8259, section 6; Python's parser takes NaN and Infinity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -20,8 +19,8 @@ from wshttp.web.cookies import SessionCookie
 KEY: Final = "wshttp"
 
 
-class AddressRates(Protocol):
-    """Who may ask, and how often; `engine.rates` has one."""
+class RatePolicy(Protocol):
+    """Who may ask, and how often; the engine's `AddressRates` is one."""
 
     def denied(self, ip: str) -> bool:
         """Tell whether an address is refused altogether."""
@@ -39,10 +38,11 @@ class Site:
     hub: Hub
     callbacks: Callbacks
     authenticator: Authenticator | None = None
-    rates: AddressRates | None = None
+    rates: RatePolicy | None = None
     loopback_only: bool = False
     """All listeners are on loopback addresses: then a foreign `Host` is an attack (DNS rebinding)."""
-    ready: Callable[[], bool] = lambda: True
+    has_api: bool = False
+    """The HTTP API is served under `prefix`."""
     draining: bool = False
     cookie: SessionCookie = field(init=False)
     envelope: EnvelopeSocket = field(init=False)

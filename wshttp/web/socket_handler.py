@@ -38,6 +38,8 @@ _DEFLATE_OFFER = re.compile(
 )
 """An offer that can be met (RFC 7692, section 7.1): zlib has no window of 8 bits for raw deflate."""
 
+_NO_UPGRADE = "this is a WebSocket; connect with `Upgrade: websocket`"
+
 _log = logging.getLogger("wshttp.connections")
 
 
@@ -81,8 +83,9 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
 
     async def get(self, *args: str, **kwargs: str) -> None:
         """Take the socket in, ask the application, commit, and let Tornado answer."""
-        if self.request.headers.get("Upgrade", "").lower() == "websocket":
-            await self._admit()
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            raise BadRequest(_NO_UPGRADE)
+        await self._admit()
         try:
             await super().get(*args, **kwargs)
         finally:
@@ -91,7 +94,7 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
 
     def head(self, *args: str, **kwargs: str) -> Any:
         """Refuse: a handshake is a GET (RFC 6455, section 4.1), and anything else is no use here."""
-        raise BadRequest("this is a WebSocket; it is opened by a GET with an upgrade")
+        raise BadRequest(_NO_UPGRADE)
 
     async def _admit(self) -> None:
         site, visit = self.site, self._visit()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 
+from wshttp.addresses import bucket
 from wshttp.auth.basic import parse_basic
 from wshttp.auth.user import User
-from wshttp.errors import BadCredentials, Forbidden, SessionEnded
+from wshttp.config import SessionSettings
+from wshttp.errors import BadCredentials, Forbidden, SessionEnded, UsageError
 from wshttp.sessions import identity
-from wshttp.sessions.addresses import bucket
 from wshttp.sessions.identity import InvalidToken, Presented, Recognised
 from wshttp.sessions.record import RENEWED
 from wshttp.sessions.session import Session, whole_seconds
 from wshttp.sessions.unit_of_work import UnitOfWork
-from wshttp.web.gate import needs_origin
+from wshttp.web.checks import needs_origin
 from wshttp.web.site import Site
 
 
@@ -33,6 +35,8 @@ class Visit:
         self._request = request
         self._found = Recognised()
         self._invalid: InvalidToken | None = None
+        self._ended = False
+        """This visit has ended its session."""
         self._presented: Presented | None = None
         self._cookies: list[str] = []
         self._token: str | None = None
@@ -60,9 +64,9 @@ class Visit:
         """
         if basic:
             self.verified = await self._verify_basic()
-        if not self._site.settings.session.enabled:
+        if not self._settings.enabled:
             return
-        touch = touch and "http" in self._site.settings.session.touch
+        touch = touch and "http" in self._settings.touch
         try:
             self._found = await identity.recognise(self._site.sessions, self._present(), touch=touch)
         except InvalidToken as error:
@@ -78,21 +82,27 @@ class Visit:
 
         Raises `SessionEnded` where the client has to learn of it, and as `SessionList.create` does.
         """
-        if not self._site.settings.session.enabled:
+        if not self._settings.enabled:
             return
-        if self._invalid is not None or (self._found.presented_invalid and not self._found.tokens):
-            decision = await self._site.callbacks.decide("invalid_session", self._request, self.ended_reason)
-            if decision is False:
-                raise SessionEnded(None, self.ended_reason)
-            if decision is True:
-                await self.start(start=self._found.invalid.start if self._found.invalid else None)
-                return
-            if self._invalid is not None:
-                raise self._invalid
-            if self.ended_reason == RENEWED:
-                raise SessionEnded(None, RENEWED)
+        if self._presented_only_invalid():
+            await self._settle_invalid()
         if self.session is None and auto_start:
             await self.start()
+
+    def _presented_only_invalid(self) -> bool:
+        return self._invalid is not None or (self._found.presented_invalid and not self._found.tokens)
+
+    async def _settle_invalid(self) -> None:
+        """Ask `on_invalid_session`: `True` starts a successor, `False` refuses, `None` leaves it to our own rules."""
+        decision = await self._site.callbacks.decide("invalid_session", self._request, self.ended_reason)
+        if decision is False:
+            raise SessionEnded(None, self.ended_reason)
+        if decision is True:
+            await self.start(start=self._found.invalid.start if self._found.invalid else None)
+        elif self._invalid is not None:
+            raise self._invalid
+        elif self.ended_reason == RENEWED:
+            raise SessionEnded(None, RENEWED)
 
     async def start(self, start: dict[str, Any] | None = None) -> Session:
         """Start a session, or return the one there is; the response carries its token."""
@@ -109,6 +119,7 @@ class Visit:
         session, self.session = self.session, None
         if session is None:
             return
+        self._ended = True
         await self._site.sessions.end(session)
         self._token = None
         if session.identity == "cookie":
@@ -128,21 +139,26 @@ class Visit:
 
     def _present(self) -> Presented:
         if self._presented is None:
-            settings, request = self._site.settings.session, self._request
-            cookies = self._site.cookie.values(request.headers.get_list("Cookie"), self._scheme)
-            tokens = request.query_arguments.get(settings.url.parameter, [])
+            request = self._request
             self._presented = Presented(
                 remote_ip=request.remote_ip or "",
                 user_agent=request.headers.get("User-Agent"),
-                cookies=cookies,
-                header=self._header_token(),
-                url=tokens[-1].decode("latin-1") if tokens and "url" in settings.identity else None,
+                tokens=self._tokens(),
                 verified=self.verified,
             )
         return self._presented
 
+    def _tokens(self) -> dict[str, Sequence[str]]:
+        """Return what may be tokens, by identity."""
+        header, in_url = self._header_token(), self._request.query_arguments.get(self._settings.url.parameter, [])
+        return {
+            "cookie": self._site.cookie.values(self._request.headers.get_list("Cookie"), self._scheme),
+            "header": () if header is None else (header,),
+            "url": [token.decode("latin-1") for token in in_url[-1:]],
+        }
+
     def _header_token(self) -> str | None:
-        name = self._site.settings.session.header.name
+        name = self._settings.header.name
         value = self._request.headers.get(name)
         if value is None or name.lower() != "authorization":
             return value
@@ -158,8 +174,12 @@ class Visit:
         credentials = parse_basic(header)
         if credentials is None:
             return None
-        where = bucket(self._request.remote_ip or "", self._site.settings.session.ipv6_prefix)
+        where = bucket(self._request.remote_ip or "", self._settings.ipv6_prefix)
         return await authenticator.verify(credentials, where, self._request)
+
+    @property
+    def _settings(self) -> SessionSettings:
+        return self._site.settings.session
 
     @property
     def _scheme(self) -> str:
@@ -178,7 +198,7 @@ class Visit:
 
     def headers(self) -> list[tuple[str, str]]:
         """Return what the response has to say of the session."""
-        settings = self._site.settings.session
+        settings = self._settings
         headers = [("Set-Cookie", cookie) for cookie in self._cookies]
         if self._token is not None:
             headers.append(("Session-Token", self._token))
@@ -193,10 +213,15 @@ class Visit:
         return headers
 
     def require_session(self) -> Session:
-        """Return the session, or raise `SessionEnded`."""
-        if self.session is None:
+        """Return the session, or raise `SessionEnded`, and `UsageError` where there are no sessions at all."""
+        if self.session is not None:
+            return self.session
+        if not self._settings.enabled:
+            raise UsageError("there are no sessions: session.enabled is false")
+        if self._invalid is not None or self._found.presented_invalid or self._ended:
             raise SessionEnded(None, self.ended_reason)
-        return self.session
+        start = f"; POST {self._site.prefix}/session starts one" if self._site.has_api else ""
+        raise SessionEnded(None, None, f"there is no session{start}")
 
     def require_user(self, roles: tuple[str, ...]) -> None:
         """Raise `BadCredentials` where nobody is logged in, and `Forbidden` without one of the roles (empty: any user)."""

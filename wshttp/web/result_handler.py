@@ -10,7 +10,7 @@ from wshttp.web.paths import decoded_path
 from wshttp.web.response import Response
 
 
-class Responder(SessionHandler):
+class ResultHandler(SessionHandler):
     """Turn results of functions into answers."""
 
     @property

@@ -19,7 +19,7 @@ SERVER: str = "wshttp"
 _log = logging.getLogger("wshttp.web")
 
 
-class Answering(Methods):
+class SiteHandler(Methods):
     """A handler whose errors become `application/problem+json`."""
 
     @property

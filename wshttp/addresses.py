@@ -1,4 +1,4 @@
-"""Addresses as keys: which clients count as one."""
+"""Addresses as keys: which clients count as one, in sessions, throttles, rates and limits alike."""
 
 from __future__ import annotations
 

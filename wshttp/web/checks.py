@@ -1,0 +1,95 @@
+"""What every request passes before its handler runs, in this order.
+
+address      denied networks, and how often one may ask
+host         DNS rebinding, and `server.allowed_hosts`
+origin       cross-site requests
+identity     who is it, where the route wants to know or the path is protected
+protection   may they
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from tornado.httputil import HTTPServerRequest, split_host_and_port
+
+from wshttp.addresses import bucket
+from wshttp.errors import Forbidden, TooManyRequests
+from wshttp.web.paths import decoded_path, encoded_path
+from wshttp.web.site import Site
+
+SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""Methods that change nothing: RFC 9110, section 9.2.1."""
+
+
+def check_address(site: Site, request: HTTPServerRequest) -> None:
+    """Raise `Forbidden` for a denied address and `TooManyRequests` for one that asks too often."""
+    if site.rates is None or not request.remote_ip:
+        return
+    if site.rates.denied(request.remote_ip):
+        raise Forbidden("requests from this address are not served")
+    wait = site.rates.request(request.remote_ip, bucket(request.remote_ip, site.settings.session.ipv6_prefix))
+    if wait is not None:
+        raise TooManyRequests(wait)
+
+
+def check_host(site: Site, request: HTTPServerRequest) -> None:
+    """Raise `Forbidden` for a `Host` that this server is not known by.
+
+    A page of another site can have its own name resolve to 127.0.0.1 and so read what is served there;
+    its requests still carry that name (DNS rebinding).
+    """
+    allowed = site.settings.server.allowed_hosts
+    name = split_host_and_port(request.host.lower())[0].strip("[]").rstrip(".")
+    if name in (host.lower().strip("[]") for host in allowed):
+        return
+    if site.loopback_only and _is_loopback(name):
+        return
+    if site.loopback_only or allowed:
+        raise Forbidden(f"this server is not known as {name!r}; server.allowed_hosts can name it")
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool) -> None:
+    """Raise `Forbidden` for what another site has a browser send: unsafe methods, and every WebSocket handshake.
+
+    A request with neither `Sec-Fetch-Site` nor `Origin` comes from no browser's page and passes.
+    """
+    if request.method in SAFE_METHODS and not handshake:
+        return
+    origin = request.headers.get("Origin")
+    fetch_site = request.headers.get("Sec-Fetch-Site")
+    if origin is not None and origin in site.settings.websocket.allowed_origins:
+        return
+    if fetch_site == "cross-site":
+        raise Forbidden("cross-site requests are refused; websocket.allowed_origins can name the site")
+    if origin is not None and not _is_same_origin(origin, request):
+        raise Forbidden("requests from another origin are refused; websocket.allowed_origins can name it")
+
+
+def _is_same_origin(origin: str, request: HTTPServerRequest) -> bool:
+    """Compare host and port. The scheme is left out: a proxy that ends TLS need not tell us of it."""
+    return urlsplit(origin).netloc.lower() == request.host.lower() and origin.count("://") == 1
+
+
+def needs_origin(request: HTTPServerRequest) -> bool:
+    """Whether a handshake lacks the `Origin` that it needs to join a cookie session: every browser sends one."""
+    return "Origin" not in request.headers
+
+
+def login_redirect(target: str, request: HTTPServerRequest) -> str:
+    """Return where an anonymous visitor of a protected path is sent: the rule's page, told where to come back to."""
+    joint = "&" if "?" in target else "?"
+    here = encoded_path(decoded_path(request.path))  # as it came, it may begin with `//`, which names a host
+    query = f"?{request.query}" if request.query else ""
+    return f"{target}{joint}next={quote(here + query, safe='')}"
