@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import http.client
 import json
@@ -218,6 +219,33 @@ def test_restart_ends_who_fell_due_in_between(tmp_path: Path) -> None:
         [end] = [line for line in counted(tmp_path) if line["kind"] == "end"]
         assert (end["ref"], end["reason"], end["data"]["n"]) == (answer["ref"], "idle", 1)
         until(lambda: state(server) == {"sessions": 0, "owed": 0})
+
+
+@pytest.mark.parametrize("what", ["changed", "removed", "kept"])
+def test_user_who_is_changed_while_no_server_runs_loses_their_sessions(tmp_path: Path, what: str) -> None:
+    """As they would under a running server; others' sessions, and theirs if nothing changed, go on."""
+    users = str(tmp_path / "users")
+
+    def passwd(*arguments: str, text: str | None = None) -> None:
+        assert run("passwd", users, "ada", *arguments, input=text).returncode == 0
+
+    passwd("--stdin", "--cost", "4", text="correct horse battery staple")
+    with counting(tmp_path, f"auth.users_file={users}") as server:
+        _, anonymous = visit(server, "/hit")
+        basic = base64.b64encode(b"ada:correct horse battery staple").decode()
+        answer = server.request("POST", "/wshttp/login", headers={"Authorization": f"Basic {basic}"})
+        assert answer.status == 200, answer.text
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        assert server.stop() == 0
+    if what == "changed":
+        passwd("--stdin", "--cost", "4", text="another horse, another battery")
+    elif what == "removed":
+        passwd("--delete")
+    with counting(tmp_path, f"auth.users_file={users}") as server:
+        answer = server.get("/wshttp/session?touch=0", headers={"Cookie": cookie})
+        assert answer.status == (200 if what == "kept" else 401), answer.text
+        assert what == "kept" or json.loads(answer.text)["reason"] == "credentials"
+        assert visit(server, "/hit", anonymous)[0]["n"] == 2
 
 
 def test_secret_is_made_once_unless_it_is_set(tmp_path: Path) -> None:
