@@ -25,6 +25,9 @@ from typing import Any
 
 import pytest
 from processes import Process, run, serving, until
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("WSHTTP_FAULTS", "3"))
@@ -205,6 +208,32 @@ def test_restart_lets_sessions_go_on(tmp_path: Path, how: str) -> None:
         second, _ = visit(server, "/hit", cookie)
         assert second == {"ref": first["ref"], "n": 2}
         assert [(line["kind"], line["attempt"]) for line in counted(tmp_path)] == [("start", 1)]
+
+
+def test_sockets_are_told_to_come_back_and_find_their_session(tmp_path: Path) -> None:
+    """A stop closes them with 1001, as the session has not ended; in the next process they join it again."""
+
+    def join(server: Process) -> Any:
+        headers = {"Cookie": cookie, "Origin": server.address}
+        url = server.address.replace("http", "ws") + "/wshttp/socket"
+        return connect(url, additional_headers=headers, subprotocols=[Subprotocol("wshttp.v1")], compression=None)
+
+    with counting(tmp_path) as server:
+        told, cookie = visit(server, "/hit")
+        with join(server) as socket:
+            socket.recv(20)
+            server.signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    socket.recv(20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        assert server.exit_status() == 0
+    with counting(tmp_path) as server:
+        with join(server) as socket:
+            welcome = json.loads(socket.recv(20))
+            assert told["ref"] in json.dumps(welcome)
+        assert [line["kind"] for line in counted(tmp_path)] == ["start"]
 
 
 @pytest.mark.feature("E8")
