@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import http.client
 import json
@@ -24,6 +25,9 @@ from typing import Any
 
 import pytest
 from processes import Process, run, serving, until
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("WSHTTP_FAULTS", "3"))
@@ -206,6 +210,32 @@ def test_restart_lets_sessions_go_on(tmp_path: Path, how: str) -> None:
         assert [(line["kind"], line["attempt"]) for line in counted(tmp_path)] == [("start", 1)]
 
 
+def test_sockets_are_told_to_come_back_and_find_their_session(tmp_path: Path) -> None:
+    """A stop closes them with 1001, as the session has not ended; in the next process they join it again."""
+
+    def join(server: Process) -> Any:
+        headers = {"Cookie": cookie, "Origin": server.address}
+        url = server.address.replace("http", "ws") + "/wshttp/socket"
+        return connect(url, additional_headers=headers, subprotocols=[Subprotocol("wshttp.v1")], compression=None)
+
+    with counting(tmp_path) as server:
+        told, cookie = visit(server, "/hit")
+        with join(server) as socket:
+            socket.recv(20)
+            server.signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    socket.recv(20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        assert server.exit_status() == 0
+    with counting(tmp_path) as server:
+        with join(server) as socket:
+            welcome = json.loads(socket.recv(20))
+            assert told["ref"] in json.dumps(welcome)
+        assert [line["kind"] for line in counted(tmp_path)] == ["start"]
+
+
 @pytest.mark.feature("E8")
 def test_restart_ends_who_fell_due_in_between(tmp_path: Path) -> None:
     """With the callback, the reason and the last data."""
@@ -218,6 +248,33 @@ def test_restart_ends_who_fell_due_in_between(tmp_path: Path) -> None:
         [end] = [line for line in counted(tmp_path) if line["kind"] == "end"]
         assert (end["ref"], end["reason"], end["data"]["n"]) == (answer["ref"], "idle", 1)
         until(lambda: state(server) == {"sessions": 0, "owed": 0})
+
+
+@pytest.mark.parametrize("what", ["changed", "removed", "kept"])
+def test_user_who_is_changed_while_no_server_runs_loses_their_sessions(tmp_path: Path, what: str) -> None:
+    """As they would under a running server; others' sessions, and theirs if nothing changed, go on."""
+    users = str(tmp_path / "users")
+
+    def passwd(*arguments: str, text: str | None = None) -> None:
+        assert run("passwd", users, "ada", *arguments, input=text).returncode == 0
+
+    passwd("--stdin", "--cost", "4", text="correct horse battery staple")
+    with counting(tmp_path, f"auth.users_file={users}") as server:
+        _, anonymous = visit(server, "/hit")
+        basic = base64.b64encode(b"ada:correct horse battery staple").decode()
+        answer = server.request("POST", "/wshttp/login", headers={"Authorization": f"Basic {basic}"})
+        assert answer.status == 200, answer.text
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        assert server.stop() == 0
+    if what == "changed":
+        passwd("--stdin", "--cost", "4", text="another horse, another battery")
+    elif what == "removed":
+        passwd("--delete")
+    with counting(tmp_path, f"auth.users_file={users}") as server:
+        answer = server.get("/wshttp/session?touch=0", headers={"Cookie": cookie})
+        assert answer.status == (200 if what == "kept" else 401), answer.text
+        assert what == "kept" or json.loads(answer.text)["reason"] == "credentials"
+        assert visit(server, "/hit", anonymous)[0]["n"] == 2
 
 
 def test_secret_is_made_once_unless_it_is_set(tmp_path: Path) -> None:

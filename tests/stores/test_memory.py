@@ -150,7 +150,15 @@ async def test_sessions_that_came_and_went_leave_no_memory(clock: FakeClock) -> 
     assert not any(
         [store._set._by_key, store._set._by_user._groups, store._set._by_bucket._groups, store._locks._locks]
     )
-    assert not any([store._set._graves, store._set._oldest_graves, store._set._overdue, store._set._owed])
+    assert not any(
+        [
+            store._set._graves,
+            store._set._oldest_graves,
+            store._set._overdue,
+            store._set._owed,
+            store._set.answers._answers,
+        ]
+    )
     assert list(store._set._anonymous) == []
     assert store._set._anonymous._newest is None
     for calendar in (store._set._calendar, store._set._calls):

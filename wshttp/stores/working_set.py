@@ -536,10 +536,16 @@ class WorkingSet:
         if owed is None or owed.attempt != event.attempt:
             return  # settled, or somebody else's by now
         del self._owed[event.id]
-        if event.kind == "start" and (life := self._slot(event.ref).get(event.ref)):
+        if event.kind == "start":
+            self._has_started(event.ref)
+        self.log.settled(owed)
+
+    def _has_started(self, ref: str) -> None:
+        self.answers.forget(ref)  # whoever settles its start was told of it, and an answer keeps the session's data
+        life = self._slot(ref).get(ref)
+        if life is not None:
             life.starting = False
             life.revision += 1
-        self.log.settled(owed)
 
     def owed(self) -> int:
         return len(self._owed)
