@@ -17,7 +17,7 @@ from wshttp.sessions.changes import ABSENT, Changes, Scheduled, merge, sum_for_i
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
-from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Limits, Renewed
+from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Holder, Limits, Renewed
 from wshttp.stores.calendar import Calendar
 from wshttp.stores.index import Index
 
@@ -109,15 +109,13 @@ class _Lock:
 class MemoryStore:
     """Sessions in this process; a crash loses them.
 
-    `tombstone` is in seconds; `warn_before` (seconds, 0: never) is when `take_due` reports a session as expiring.
-    Both may be changed while it runs.
+    `tombstone` and `warn_before` are as in `use`, which a session list calls with those of its settings.
     """
 
     outlives_process = False
 
     def __init__(self, clock: Clock | None = None, *, tombstone: float = 300.0, warn_before: float = 0.0) -> None:
-        self.tombstone = tombstone
-        self.warn_before = warn_before
+        self.use(tombstone=tombstone, warn_before=warn_before)
         self._clock = clock or SystemClock()
         self._slots: list[dict[str, _Life]] = [{} for _ in range(_SLOTS)]
         self._by_key: dict[bytes, _Life] = {}
@@ -131,6 +129,10 @@ class MemoryStore:
         self._graves: dict[bytes, _Grave] = {}
         self._oldest_graves: deque[_Grave] = deque()
         self._locks: dict[str, _Lock] = {}
+
+    def use(self, *, tombstone: float, warn_before: float) -> None:
+        self._tombstone = tombstone
+        self._warn_before = warn_before
 
     def now(self) -> float:
         return self._clock.monotonic()
@@ -223,16 +225,28 @@ class MemoryStore:
             self._enter(life)
         return life
 
-    async def increment(self, ref: str, key: str, by: float, max_data: int) -> float:
+    async def increment(
+        self, ref: str, key: str, by: float, max_data: int, *, session_key: bytes | None = None
+    ) -> float:
         life = self._require(ref)
         total = sum_for_increment(life.data.get(key, ABSENT), by)
-        merge(life, Changes({key: total}), max_data)
+        merge(life, Changes({key: total}, key=session_key), max_data)
         return total
 
     async def renew(
-        self, ref: str, key: bytes, limits: Limits, *, user: str | None, roles: tuple[str, ...], version: str
+        self,
+        ref: str,
+        key: bytes,
+        limits: Limits,
+        *,
+        user: str | None,
+        roles: tuple[str, ...],
+        version: str,
+        holder: Holder | None = None,
     ) -> Renewed | Full:
         life = self._require(ref)
+        if holder is not None and holder != Holder(life.key, life.user):
+            raise SessionEnded(ref, RENEWED)
         ended: list[Ended] = []
         if user is not None and user != life.user:
             per_user = Limits(max_sessions_per_user=limits.max_sessions_per_user, make_room=limits.make_room)
@@ -316,7 +330,7 @@ class MemoryStore:
         return life
 
     def _bury(self, key: bytes, tombstone: Tombstone) -> None:
-        grave = self._graves[key] = _Grave(key, tombstone, self.now() + self.tombstone)
+        grave = self._graves[key] = _Grave(key, tombstone, self.now() + self._tombstone)
         self._oldest_graves.append(grave)
         self._clear_graves(_CLEARED_PER_GRAVE)
 
@@ -352,7 +366,7 @@ class MemoryStore:
         if reason is not None:
             due.ended.append(self._end(life, reason))
             return
-        if not life.warned and life.warning_at(self.warn_before) <= now:
+        if not life.warned and life.warning_at(self._warn_before) <= now:
             life.warned = True
             due.expiring.append(life)
         self._enter(life)
@@ -360,7 +374,7 @@ class MemoryStore:
     def _enter(self, life: _Life) -> None:
         """Enter a life in the calendar where it next has to be looked at."""
         self._calendar.remove(life, life.page)
-        next_at = life.deadline if life.warned else min(life.deadline, life.warning_at(self.warn_before))
+        next_at = life.deadline if life.warned else min(life.deadline, life.warning_at(self._warn_before))
         life.page = self._calendar.add(life, next_at)
 
     def _schedule(self, life: _Life, scheduled: Scheduled) -> None:
