@@ -1,4 +1,4 @@
-"""A client in a process of its own that makes one request after the other and notes how long each took."""
+"""A client in a process of its own that makes a request every other millisecond or so, and notes how long each took."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import socket
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+
+PAUSE = 0.001
+"""Seconds between an answer and the next request: the client looks on, it is no load."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ def call_until_told(control: Connection, host: str, port: int, path: str) -> Non
         answer = _exchange(connection, _request(host, path, None))
         request = _request(host, path, _cookie_of(answer))
         control.send(None)
-        while not control.poll():
+        while not control.poll(PAUSE):
             begin = time.perf_counter()
             answer = _exchange(connection, request)
             calls.append(Call(begin, time.perf_counter() - begin))

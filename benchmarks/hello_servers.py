@@ -53,8 +53,9 @@ async def _answer(parent: Pipe, port: int) -> None:
         while True:
             await asked.wait()
             asked.clear()
-            parent.recv()
-            parent.send(time.process_time())
+            while parent.poll():
+                parent.recv()
+                parent.send(time.process_time())
     except EOFError:
         loop.remove_reader(parent.fileno())
 

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 from benchmarks.caller import Call, call_until_told
 from benchmarks.onlookers import Beat, collections, heartbeat
-from benchmarks.population import records
+from benchmarks.population import population
 from benchmarks.process import beside_a_process, in_a_process
 from benchmarks.table import Table
 from benchmarks.timing import percentile
 from wshttp import Request, Server, Session, Settings, logs
-from wshttp.collector import INTERVAL, Collector
+from wshttp.collector import Collector
 from wshttp.sessions.store import Created, Limits
 from wshttp.testing import FakeClock
 
@@ -110,10 +110,12 @@ async def _end_all_at_once(count: int, callback: str, ours: bool, calm: float) -
     _register(server, callback)
     server.get("/")(_hello)
     await server.start()
-    collector: AbstractAsyncContextManager[Any] = Collector(lambda: server.sessions.busy) if ours else nullcontext()
-    async with collector:
+    collecting: AbstractAsyncContextManager[Collector | None]
+    collecting = Collector(lambda: server.sessions.busy) if ours else nullcontext()
+    async with collecting as collector:
         await _fill(server, count, clock)
-        await asyncio.sleep(2 * INTERVAL)  # what the filling has left to the collector is done
+        if collector is not None:
+            collector.look()  # in a running server, it does so within a second
         figures = await _look_on(server, count, clock, calm)
         await server.stop()
     return figures
@@ -138,7 +140,7 @@ def _register(server: Server, callback: str) -> None:
 
 async def _fill(server: Server, count: int, clock: FakeClock) -> None:
     store = server.sessions.store
-    for record in records(count, clock.monotonic, IDLE_TIMEOUT):
+    for _, record in population(count, clock.monotonic, IDLE_TIMEOUT):
         created = await store.create(record, Limits())
         assert isinstance(created, Created)
         await store.settle(created.event.id)

@@ -1,6 +1,7 @@
 """The memory store at growing sizes: time per operation, memory per session, and a sweep with nothing due.
 
-Beside it the plain store, which is no more than a dictionary and a heap, with as many of the same records.
+Measured as the session list does it for a request, in the store alone, and, beside it, in the plain store, which is
+no more than a dictionary and a heap, with as many of the same records.
 """
 
 from __future__ import annotations
@@ -9,91 +10,109 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
-from itertools import repeat
+from itertools import cycle, islice, repeat
 from typing import Any
 
 from benchmarks.machine import resident_bytes
 from benchmarks.plain_store import PlainStore
-from benchmarks.population import records
+from benchmarks.population import address_of, population
 from benchmarks.process import in_a_process
 from benchmarks.table import Table
 from benchmarks.timing import Timing, timing_of
+from wshttp import SessionList, Settings
+from wshttp.sessions.ids import SessionId
 from wshttp.sessions.record import Record
-from wshttp.sessions.store import Limits
+from wshttp.sessions.store import Created, Limits
 from wshttp.stores.memory import MemoryStore
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 2_000)
 
 RUNS = 7
-OPERATIONS = 10_000
+OPERATIONS = 5_000
+QUICK_OPERATIONS = 100
 """Of each kind, per run."""
 
-NO_LIMITS = Limits()
+LIST_GET, LIST_CREATE = "list: get + touch", "list: create"
+GET, CREATE, SWEEP = "store: get + touch", "store: create", "store: sweep, nothing due"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Microseconds per operation; bytes per session."""
+    """Microseconds per operation, by its name; bytes per session."""
 
-    get: Timing
-    create: Timing
-    sweep: Timing
+    times: dict[str, Timing]
     memory: float
 
 
 def tables(quick: bool) -> list[Table]:
     """Measure each size, both stores, each in a process of its own."""
     sizes = QUICK_SIZES if quick else SIZES
-    operations = min(OPERATIONS, sizes[0] // RUNS)
-    ours = [in_a_process(_measure_memory_store, size, operations) for size in sizes]
-    plain = [in_a_process(_measure_plain_store, size, operations) for size in sizes]
-    return [_table_of_times(sizes, ours, plain), _table_of_memory(sizes, ours, plain)]
+    operations = QUICK_OPERATIONS if quick else OPERATIONS
+    ours = {size: in_a_process(_measure_memory_store, size, operations) for size in sizes}
+    plain = {size: in_a_process(_measure_plain_store, size, operations) for size in sizes}
+    return [_table_of_times(ours, plain), _table_of_memory(ours, plain)]
 
 
-def _table_of_times(sizes: tuple[int, ...], ours: list[Figures], plain: list[Figures]) -> Table:
+def _table_of_times(ours: dict[int, Figures], plain: dict[int, Figures]) -> Table:
     table = Table(
         "Memory store: time",
         "µs per operation, best (worst) of several runs; `growth` is the best against the best at the smallest size.",
-        ["operation", "sessions", "memory store", "growth", "plain store", "growth", "ratio"],
+        ["operation", "sessions", "ours", "growth", "plain store", "growth", "ratio"],
     )
-    for name, label in (("get", "get + touch"), ("create", "create"), ("sweep", "sweep, nothing due")):
-        for size, our, their in zip(sizes, ours, plain, strict=True):
-            mine, other = getattr(our, name), getattr(their, name)
+    for name in (LIST_GET, LIST_CREATE, GET, CREATE, SWEEP):
+        for size, figures in ours.items():
+            mine, other = figures.times[name], plain[size].times.get(name)
             table.add(
-                label,
+                name,
                 f"{size:,}",
-                str(mine),
-                f"{mine.best / getattr(ours[0], name).best:.2f}",
-                str(other),
-                f"{other.best / getattr(plain[0], name).best:.2f}",
-                f"{mine.best / other.best:.1f}",
+                *_figures_of(mine, next(iter(ours.values())).times[name]),
+                *(_figures_of(other, next(iter(plain.values())).times[name]) if other else ("", "")),
+                f"{mine.best / other.best:.1f}" if other else "",
             )
     return table
 
 
-def _table_of_memory(sizes: tuple[int, ...], ours: list[Figures], plain: list[Figures]) -> Table:
+def _figures_of(timing: Timing, smallest: Timing) -> tuple[str, str]:
+    return str(timing), f"{timing.best / smallest.best:.2f}"
+
+
+def _table_of_memory(ours: dict[int, Figures], plain: dict[int, Figures]) -> Table:
     table = Table(
         "Memory store: memory",
         "Resident bytes per empty session of a process of its own, after one touch of each.",
-        ["sessions", "memory store", "plain store", "ratio"],
+        ["sessions", "ours", "plain store", "ratio"],
     )
-    for size, our, their in zip(sizes, ours, plain, strict=True):
-        table.add(f"{size:,}", f"{our.memory:.0f}", f"{their.memory:.0f}", f"{our.memory / their.memory:.1f}")
+    for size, figures in ours.items():
+        mine, other = figures.memory, plain[size].memory
+        table.add(f"{size:,}", f"{mine:.0f}", f"{other:.0f}", f"{mine / other:.1f}")
     return table
 
 
+# --- in the process that is measured ------------------------------------------------------------------
+
+
 def _measure_memory_store(size: int, operations: int) -> Figures:
-    store = MemoryStore(warn_before=60)
+    settings = Settings.model_validate({"session": {"max_sessions": 0}}).session
+    store = MemoryStore(warn_before=settings.warn_before)
+    sessions = SessionList(settings, store)
 
     async def create(record: Record) -> None:
-        created: Any = await store.create(record, NO_LIMITS)
+        created = await store.create(record, Limits())
+        assert isinstance(created, Created)
         await store.settle(created.event.id)
 
-    return _measure(create, lambda key: store.load(key, touch=True), lambda: store.take_due(64), size, operations)
+    def load(key: bytes) -> Awaitable[object]:
+        return store.load(key, touch=True)
+
+    figures, ids = _measure(create, load, partial(store.take_due, 64), size, operations)
+    addresses = [[address_of(run * operations + n) for n in range(operations)] for run in range(RUNS)]
+    figures.times[LIST_GET] = _timing(sessions.get, [list(islice(ids, operations)) for _ in range(RUNS)])
+    figures.times[LIST_CREATE] = _timing(lambda address: sessions.create(remote_ip=address), addresses)
+    return figures
 
 
 def _measure_plain_store(size: int, operations: int) -> Figures:
@@ -103,7 +122,7 @@ def _measure_plain_store(size: int, operations: int) -> Figures:
         # The memory store copies what it is given, too.
         await store.create(Record(**{field.name: getattr(record, field.name) for field in fields(record)}))
 
-    return _measure(create, store.load, store.sweep, size, operations)
+    return _measure(create, store.load, store.sweep, size, operations)[0]
 
 
 def _measure(
@@ -112,31 +131,38 @@ def _measure(
     sweep: Callable[[], Awaitable[object]],
     size: int,
     operations: int,
-) -> Figures:
-    gc.freeze()  # the collector's part in filling is a matter of `mass_end`
-    gc.set_threshold(700, 10, 1_000_000)
-    keys: list[bytes] = []
+) -> tuple[Figures, Iterator[SessionId]]:
+    """Fill a store and measure it; return ids for more of the same, too, in an order without end."""
+    gc.disable()  # its part in this is a matter of `mass_end`
+    some, memory = asyncio.run(_fill(create, load, size, 2 * RUNS * operations))
+    random.Random(1).shuffle(some)  # else a session's neighbours in memory would have it in the processor's cache
+    ids = cycle(some)
+    new = [[record for _, record in population(operations, time.monotonic)] for _ in range(RUNS)]
+    times = {
+        GET: _timing(load, [[each.key for each in islice(ids, operations)] for _ in range(RUNS)]),
+        SWEEP: _timing(lambda _: sweep(), [repeat(None, operations) for _ in range(RUNS)]),
+        CREATE: _timing(create, new),
+    }
+    return Figures(times, memory), ids
+
+
+async def _fill(create: Any, load: Any, size: int, some: int) -> tuple[list[SessionId], float]:
+    """Create sessions and touch each once; return the ids of some, evenly spread, and the bytes that each takes."""
+    ids: list[SessionId] = []
     before = resident_bytes()
-    _each(create, _noting(keys, records(size, time.monotonic)))
-    own = len(keys) * 8  # the list; the keys themselves are the store's
-    _each(load, keys)
-    memory = (resident_bytes() - before - own) / size
-    random.Random(1).shuffle(keys)  # else a session's neighbours in memory would have it in the processor's cache
-    batches = [keys[run * operations : (run + 1) * operations] for run in range(RUNS)]
-    get = timing_of([partial(_each, load, batch) for batch in batches])
-    nothing = timing_of([partial(_each, lambda _: sweep(), repeat(None, operations)) for _ in range(RUNS)])
-    new = [list(records(operations, time.monotonic)) for _ in range(RUNS)]
-    created = timing_of([partial(_each, create, batch) for batch in new])
-    return Figures(get, created, nothing, memory)
+    for number, (session_id, record) in enumerate(population(size, time.monotonic)):
+        await create(record)
+        await load(record.key)
+        if number % max(1, size // some) == 0:
+            ids.append(session_id)
+    return ids, (resident_bytes() - before) / size
 
 
-def _noting(keys: list[bytes], some: Any) -> Any:
-    for record in some:
-        keys.append(record.key)
-        yield record
+def _timing(operation: Callable[[Any], Awaitable[object]], batches: list[Any]) -> Timing:
+    return timing_of([partial(_each, operation, batch) for batch in batches])
 
 
-def _each(operation: Callable[[Any], Awaitable[object]], arguments: Any) -> int:
+def _each(operation: Callable[[Any], Awaitable[object]], arguments: Iterable[Any]) -> int:
     """Await an operation on each argument; return how many there were."""
 
     async def all_of_them() -> int:

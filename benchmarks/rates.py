@@ -12,7 +12,7 @@ from benchmarks.load import CONNECTIONS, Conversation, rate
 from benchmarks.table import Table
 
 ROUNDS = 3
-SECONDS = 0.8
+SECONDS = 0.6
 
 
 @dataclass(frozen=True)

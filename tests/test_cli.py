@@ -297,11 +297,13 @@ def test_passwd_deletes_a_user(tmp_path: Path) -> None:
 
 
 def test_passwd_says_where_it_cannot_write(tmp_path: Path) -> None:
-    """A folder that does not exist is said with its name; status 1."""
-    done = passwd("nowhere/users", "ada", "--stdin", "--cost", "4", cwd=tmp_path)
+    """A folder that does not exist is said with its name, and how to make it; it may be a slip. Status 1."""
+    done = passwd("no where/users", "ada", "--stdin", "--cost", "4", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("wshttp passwd: ")
-    assert "nowhere" in done.stderr
+    folder = tmp_path.resolve() / "no where"
+    assert f"there is no folder {folder}; make it first: mkdir -p '{folder}'" in done.stderr
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(("second", "status"), [(LONG, 0), ("another", 2)])

@@ -150,6 +150,34 @@ def test_end_that_is_never_delivered_is_said_and_shows_in_the_exit_status(stuck:
 
 
 @pytest.mark.feature("W10")
+@pytest.mark.feature("W10")
+@pytest.mark.parametrize("way", ["swallow", "thread"])
+def test_handler_that_does_not_stop_is_given_up(way: str, tmp_path: Path) -> None:
+    """One that swallows its cancellation, or sits in a thread, does not keep the process from its exit; status 1."""
+    (tmp_path / "own.py").write_text(
+        "import asyncio, threading\n"
+        "def setup(server):\n"
+        "    @server.get('/swallow')\n"
+        "    async def swallow(request):\n"
+        "        print('held', flush=True)\n"
+        "        while True:\n"
+        "            try:\n"
+        "                await asyncio.Event().wait()\n"
+        "            except asyncio.CancelledError:\n"
+        "                pass\n"
+        "    @server.get('/thread')\n"
+        "    async def thread(request):\n"
+        "        print('held', flush=True)\n"
+        "        await asyncio.to_thread(threading.Event().wait)\n"
+    )
+    with serving("--app", "own:setup", "--set", "server.drain_timeout=100ms", cwd=tmp_path) as server:
+        held = server.connect()
+        held.request("GET", f"/{way}")
+        server.out.wait_for("^held$")
+        assert server.stop() == 1
+        server.err.wait_for("ERROR .*still running after the drain, and given up: ")
+
+
 def test_kill_in_the_middle_of_a_request_leaves_nothing_in_the_way(folder: Path) -> None:
     """The client sees its connection end, and the next process listens on the same Unix socket and port."""
     on_a_socket = ["--app", "own:setup", "--set", "server.unix_socket=own.sock", "--set", "session.identity=[cookie]"]
@@ -205,17 +233,17 @@ async def test_drain_and_last_callbacks_share_one_deadline(monkeypatch: pytest.M
     given: list[float] = []
     server = Server(Settings.model_validate({"server": {"port": 0}}), clock=clock)
     await server.start()
-    drain, close = server.hub.drain, server.sessions.close
+    drain, end = server.hub.drain, server.sessions.drain
 
     async def slow_drain(seconds: float) -> None:
         clock.advance(7)
         await drain(seconds)
 
-    async def noted_close(timeout: float) -> int:
+    async def noted_end(timeout: float) -> int:
         given.append(timeout)
-        return await close(timeout)
+        return await end(timeout)
 
     monkeypatch.setattr(server.hub, "drain", slow_drain)
-    monkeypatch.setattr(server.sessions, "close", noted_close)
+    monkeypatch.setattr(server.sessions, "drain", noted_end)
     await server.stop()
-    assert given == [10.0 + server_module.LAST_CALLBACKS - 7]
+    assert sum(given) == 10.0 + server_module.LAST_CALLBACKS - 7

@@ -93,7 +93,7 @@ def test_errors_that_an_application_meets_are_exported() -> None:
         "PeerError": "a branch",
         "BackendError": "a branch",
         "ClientDisconnected": "there is nobody to answer",
-        "UnknownReason": "a `ValueError`, as an enumeration raises it",
+        "UnknownReason": "an application fixes it, and does not catch it",
     }
     tree = {
         name for name, thing in vars(errors).items() if inspect.isclass(thing) and issubclass(thing, errors.WshttpError)

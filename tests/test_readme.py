@@ -1,4 +1,4 @@
-"""The code that README and docs/start.md show: programs run, and commands exist."""
+"""The code that README, docs/start.md and docs/howto show: programs run, and commands exist."""
 
 from __future__ import annotations
 
@@ -21,18 +21,27 @@ from wshttp.config import load_settings
 from wshttp.errors import ConfigurationError
 
 SHOWN = [ROOT / "README.md", ROOT / "docs" / "start.md"]
+PROGRAMS = [*SHOWN, *sorted((ROOT / "docs" / "howto").glob("*.md"))]
+"""Pages whose programs are run; what shows neither a `Server(...)` nor a `run(...)` is a piece of one."""
 ALL = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 BLOCK = re.compile(r"^([ ]*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 ON_ANY_FREE_PORT = """
 import runpy, sys
-import wshttp.server as server
-bind = server.bind_tcp
-server.bind_tcp = lambda host, port, **options: bind(host, 0, **options)
+import wshttp.network as network
+bind = network.bind_tcp
+network.bind_tcp = lambda host, port, **options: bind(host, 0, **options)
+def listen(application, port, address):
+    server = application.listen_on(0, address)
+    [socket] = server._sockets.values()
+    print(f"wshttp listening on http://127.0.0.1:{socket.getsockname()[1]}", flush=True)
+    return server
+from tornado.web import Application
+Application.listen_on, Application.listen = Application.listen, listen
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
-"""Runs a program whose settings are its own, and has it listen elsewhere."""
+"""Runs a program whose settings are its own, and has it listen elsewhere; one without a `Server` says where, too."""
 
 ELSEWHERE = {"curl", "git", "cd", "sudo", "export", "openssl", "systemctl", "journalctl"}
 """Commands of others."""
@@ -51,19 +60,23 @@ def blocks_of(documents: list[Path], *languages: str) -> list[object]:
 
 
 def is_program(source: str) -> bool:
-    """Tell whether a block is a whole program: one that serves."""
-    return "__main__" in source or bool(re.search(r"^\s*(server\.run\(|asyncio\.run\()", source, re.MULTILINE))
+    """Tell whether a block is a whole program: one that makes a server. Others are pieces, and only compiled."""
+    return bool(re.search(r"\b(Server|Server\.from_config|Application)\(", source))
 
 
 @pytest.mark.parametrize(
     "source",
-    [block for block in blocks_of(SHOWN, "python", "py") if is_program(block.values[0])],  # type: ignore[attr-defined]
+    [block for block in blocks_of(PROGRAMS, "python", "py") if is_program(block.values[0])],  # type: ignore[attr-defined]
 )
 def test_program_that_is_shown_runs(source: str, tmp_path: Path) -> None:
     """It listens, answers on every path and socket that it names, and ends with status 0."""
     (tmp_path / "program.py").write_text(source)
     command = (sys.executable, "-c", ON_ANY_FREE_PORT, str(tmp_path / "program.py"))
-    with serving(command=command, port=None) as server:
+    without_server = "Application(" in source
+    with serving(command=command, port=None, faults=without_server) as server:
+        assert server.port, "it listens"
+        for path in re.findall(r"""\(["'](/[^"'{]+)["'], [A-Z]\w+\)""", source):
+            assert server.get(path).status in (200, 400), path  # 400: a socket without an upgrade
         for method, path in re.findall(r"""^@server\.(get|post|put|patch|delete)\(["']([^"'{]+)["']""", source, re.M):
             answer = server.request(method.upper(), path, "{}" if method != "get" else None)
             assert answer.status < 400, (method, path, answer.text)
@@ -72,7 +85,7 @@ def test_program_that_is_shown_runs(source: str, tmp_path: Path) -> None:
                 client.send("hello")
                 assert "hello" in str(client.recv(timeout=PATIENCE))
         server.signal(signal.SIGINT)
-        assert server.exit_status() == 0
+        assert (server.exit_status() == 0) is not without_server, "one without a Server leaves Ctrl-C to Python"
 
 
 def test_there_is_a_program_to_run() -> None:

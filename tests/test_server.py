@@ -14,9 +14,10 @@ import pytest
 from processes import serving
 from serving import fetch, new_server, running
 
-from wshttp import ConfigurationError, Server
+from wshttp import ConfigurationError, MemoryStore, Server, Settings
 from wshttp.engine.listeners import RESERVED_FILES
 from wshttp.errors import UsageError
+from wshttp.sessions.clock import Clock
 
 # --- embedded -------------------------------------------------------------------------------------
 
@@ -87,6 +88,32 @@ async def test_server_without_a_file_can_reload() -> None:
     async with running(server):
         await server.reload()
         assert server.settings.session.idle_timeout == 600
+
+
+class NotedStore(MemoryStore):
+    """The memory store, and what it was told."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.told: list[tuple[float, float]] = []
+        super().__init__(clock)
+
+    def use(self, *, tombstone: float, warn_before: float) -> None:
+        self.told.append((tombstone, warn_before))
+        super().use(tombstone=tombstone, warn_before=warn_before)
+
+
+async def test_server_keeps_sessions_in_the_store_that_it_is_given() -> None:
+    """It is told what the settings say for it, and told again by a reload."""
+    store = NotedStore()
+    sections = {"server": {"port": 0}, "session": {"tombstone": 10, "warn_before": 20}}
+    server = Server(Settings.model_validate(sections), store=store)
+    assert store.told[-1] == (10, 20)
+    server._reread = lambda: Settings.model_validate(sections | {"session": {"tombstone": 30, "warn_before": 40}})
+    async with running(server) as url:
+        assert (await fetch(f"{url}/wshttp/session")).code == 200
+        assert await store.count() == 1
+        await server.reload()
+    assert store.told[-1] == (30, 40)
 
 
 async def test_hosts_are_any_where_the_network_can_connect() -> None:

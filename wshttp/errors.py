@@ -5,6 +5,7 @@
     │   ├── ConfigurationError  settings that cannot be used, all mistakes at once
     │   ├── InvalidValue        a value that a session cannot hold
     │   │   └── DataTooLarge    session data above `session.max_data`
+    │   ├── UnknownReason       an end for a reason that is none
     │   ├── SessionExists       `create` with an id that has a live session
     │   └── ConnectionClosed    a send on a connection that is closed
     ├── PeerError               the peer's: what a client sent, or was not allowed
@@ -82,6 +83,14 @@ class DataTooLarge(InvalidValue):
         self.size = size
         self.maximum = maximum
         super().__init__(f"session data of {size} bytes is over session.max_data ({maximum} bytes)")
+
+
+class UnknownReason(UsageError, ValueError):
+    """A session was to end for a reason that is none; a `ValueError`, too, as every enumeration raises it."""
+
+    def __init__(self, given: object, reasons: Iterable[str]) -> None:
+        self.given = given
+        super().__init__(f"{given!r} is no reason for an end; there are {', '.join(reasons)}")
 
 
 class SessionExists(UsageError):

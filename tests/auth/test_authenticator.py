@@ -478,3 +478,23 @@ async def test_close_ends_what_is_under_way(path: Path, clock: FakeClock) -> Non
         with pytest.raises(asyncio.CancelledError):
             await check
         assert s.authenticator._checks == {}
+
+
+@pytest.mark.feature("U2")
+async def test_user_holds_until_the_file_or_the_roles_say_otherwise(path: Path, clock: FakeClock) -> None:
+    """The same line and the same roles; what a hook answered is not asked again."""
+    async with setting(path, clock, roles={"bob": ["staff"]}) as s:
+        bob = await s.verify(BOB, HOME)
+        assert s.authenticator.holds(bob)
+        s.authenticator.roles = {"bob": ["guest"]}
+        assert not s.authenticator.holds(bob)
+        bob = await s.verify(BOB, HOME)
+        write_user(str(path), "bob", hash_password("another password", 4))
+        await s.file.poll()
+        assert not s.authenticator.holds(bob)
+        delete_user(str(path), "bob")
+        await s.file.poll()
+        assert not s.authenticator.holds(bob)
+        s.authenticator.users_file = None
+        assert not s.authenticator.holds(bob)
+        assert s.authenticator.holds(User("bob", ("staff",), "1"))

@@ -188,3 +188,15 @@ def test_strip_leaves_only_what_may_be_believed() -> None:
     sent = headers(*((name, "x") for name in FORWARDING_HEADERS))
     proxies.strip("10.0.0.1", sent)
     assert set(sent) == {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
+
+
+@pytest.mark.parametrize("name", ["CF-Connecting-IP", "x-real-client"])
+def test_strip_takes_the_header_of_the_settings_from_an_untrusted_peer(name: str) -> None:
+    """Also where it is none of the usual ones: no handler may believe it."""
+    proxies = TrustedProxies(["10.0.0.1"], header=name)
+    lies = headers((name, "10.9.9.9"), ("Accept", "*/*"))
+    proxies.strip("192.0.2.1", lies)
+    assert list(lies) == ["Accept"]
+    sent = headers((name, "192.0.2.7"))
+    proxies.strip("10.0.0.1", sent)
+    assert sent[name] == "192.0.2.7"

@@ -69,7 +69,7 @@ class Realm:
         self.clock = clock
         self.settings = Settings.model_validate(sections)
         session = self.settings.session
-        store = MemoryStore(clock, tombstone=session.tombstone, warn_before=session.warn_before)
+        store = MemoryStore(clock)
         self.sessions = SessionList(session, store, clock=clock)
         self.callbacks = self.sessions.callbacks
         self.hub = Hub(self.settings, self.callbacks, clock)

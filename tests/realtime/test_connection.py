@@ -11,7 +11,7 @@ from serving import PATIENCE, Raw, new_server, raw, running, soon, until, websoc
 
 from wshttp.errors import ConnectionClosed, SessionEnded
 from wshttp.realtime.close_codes import PING_TIMEOUT
-from wshttp.realtime.connection import INBOX, INBOX_BYTES, Connection
+from wshttp.realtime.connection import INBOX, INBOX_BYTES, LONGEST_EXCUSE, Connection
 from wshttp.realtime.format import Message
 
 NewRealm = Callable[..., Any]
@@ -288,12 +288,12 @@ async def test_error_about_another_session_closes_with_1008(realm: NewRealm) -> 
 
 
 async def test_handler_that_ends_its_own_session(realm: NewRealm) -> None:
-    """Logging out over the socket closes it with 4001, and what was written before goes with the session, silently."""
+    """Logging out over the socket closes it with 4001, and what was written before is the session's last data."""
     world, ends = realm(), []
     world.callbacks.register("session_end", lambda session, reason: ends.append((str(reason), dict(session))))
 
     async def handler(connection: Connection, message: Message) -> None:
-        connection.session["unsaved"] = True
+        connection.session["last"] = True
         await world.sessions.end(connection.session)
 
     connection, transport = await world.connect(handler=handler)
@@ -301,7 +301,7 @@ async def test_handler_that_ends_its_own_session(realm: NewRealm) -> None:
     await idle(connection)
     await world.sessions.settled(PATIENCE)
     assert transport.close_frames == [(4001, "session-ended:logout")]
-    assert ends == [("logout", {})]
+    assert ends == [("logout", {"last": True})]
 
 
 # --- heartbeat ----------------------------------------------------------------------------------
@@ -370,6 +370,29 @@ async def test_busy_handler_is_no_dead_peer(realm: NewRealm) -> None:
     world.clock.advance(0.2)
     await world.hub.beat(world.clock.monotonic())
     assert connection.closed == PING_TIMEOUT
+
+
+@pytest.mark.feature("W5")
+async def test_handler_that_hangs_excuses_its_peer_for_a_while_only(realm: NewRealm) -> None:
+    """With a full inbox nothing is read, so that nobody would notice that the peer has gone: the hub lets go of it."""
+    world = realm(websocket={"ping_interval": 20, "ping_timeout": 5}, session={"callback_timeout": "10ms"})
+    left: list[int] = []
+    world.callbacks.register("disconnect", lambda connection, code, reason: left.append(code))
+
+    async def handler(connection: Connection, message: Message) -> None:
+        await asyncio.Event().wait()
+
+    connection, transport = await world.connect(handler=handler)
+    for number in range(INBOX + 1):
+        connection.received(str(number))
+    await until(lambda: len(connection._inbox) == INBOX)
+    world.clock.advance(LONGEST_EXCUSE)
+    await world.hub.beat(world.clock.monotonic())
+    assert (connection.closed, transport.aborted, len(world.hub)) == (PING_TIMEOUT, True, 0)
+    await soon(connection.disconnected)
+    assert left == [1011]
+    await idle(connection)  # the handler is cancelled
+    await world.hub.stop()
 
 
 @pytest.mark.feature("W5")

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from serving import farewell, fetch, new_server, running, soon, websocket
+from serving import farewell, fetch, new_server, running, soon, until, websocket
 from websockets.asyncio.client import ClientConnection
 
 from wshttp import Server
+from wshttp.errors import BadRequest
 from wshttp.realtime.connection import Connection
-from wshttp.realtime.envelope import MAX_TOPIC, MAX_TOPICS
+from wshttp.realtime.envelope import MAX_TOPIC, MAX_TOPICS, _parse
 
 
 class Client:
@@ -262,6 +263,33 @@ async def test_on_publish_decides(decision: Any, topic: str, published: Any) -> 
             assert (await listener.read_until("message"))["data"] == published
 
 
+@pytest.mark.feature("W11")
+@pytest.mark.parametrize("action", ["subscribe", "publish"])
+async def test_what_waits_for_a_hook_when_its_session_ends_has_no_effect(action: str) -> None:
+    """After the end nothing is published in its name, and it joins nothing, however late the hook says yes."""
+    server, asked, answer = new_server(websocket={"topics": ["room"]}), asyncio.Event(), asyncio.Event()
+
+    async def hook(connection: Connection, *_: Any) -> bool:
+        asked.set()
+        await answer.wait()
+        return True
+
+    async with running(server) as base, client(base) as listener:
+        assert (await listener.ask(type="subscribe", topic="room"))["type"] == "ok"
+        server.callbacks.register(action, hook)
+        session = await new_session(server)
+        async with client(base, **as_session(session, base)) as one:
+            await one.send(type=action, topic="room", data="from the dead")
+            await soon(asked.wait())
+            [connection] = server.hub.of_session(session.ref)
+            await server.sessions.end(session, "admin")
+            answer.set()
+            await until(lambda: connection._worker is None)
+        assert connection.topics == set()
+        assert await server.hub.publish("room", "next") == 1
+        assert (await listener.read_until("message"))["data"] == "next"
+
+
 async def test_publish_on_a_topic_that_was_joined_by_the_program() -> None:
     """Who has been put into a topic may publish on it, whatever the settings name."""
     server = new_server()
@@ -322,6 +350,9 @@ async def test_app_message_nobody_takes_is_a_bad_request() -> None:
         '{"type": "touch", "id": "\\ud800"}',
         '{"type": "touch", "deep": ' + "[" * 100 + "]" * 100 + "}",
         '{"type": "touch", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"type": "touch", "many": [' + ",".join(["[]"] * 340_000) + "]}",
+        '{"type": "touch", "many": [' + ",".join(['"[\\\\"'] * 20_000) + "]}",
+        '{"type": "touch", "many": [' + "[{}]," * 5000 + "1]}",
         '{"type": "touch"} {"type": "touch"}',
         b"\xff\xfe\x00",
         b'{"type": "nonsense"}',
@@ -339,6 +370,23 @@ async def test_bad_envelope_gets_an_error_and_the_connection_lives(message: str 
         assert answer["code"] == "bad-request"
         assert len(answer["detail"]) < 200
         assert await one.is_well()
+
+
+async def test_crowded_message_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a mebibyte of empty lists would hold up all others for a quarter of a second."""
+    monkeypatch.setattr("wshttp.realtime.envelope.read_json", lambda text: pytest.fail("it was read"))
+    for data in (",".join(["[]"] * 340_000), ",".join(['"\\""'] * 100_000), '{"a":[' * 20_000):
+        with pytest.raises(BadRequest):
+            _parse('{"type": "touch", "many": [' + data)
+
+
+async def test_long_text_is_not_crowded() -> None:
+    """Commas and brackets in a text are no values, whatever is escaped in it."""
+    server, text = new_server(), '[,]{,}"\\' * 5000
+    server.on_message(lambda connection, data: connection.post(json.dumps({"type": "app", "data": data})))
+    async with running(server) as base, client(base) as one:
+        await one.send(type="app", data=text)
+        assert (await one.read_until("app"))["data"] == text
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from serving import PATIENCE, new_server, running, soon, until, websocket
 
-from wshttp.errors import LimitReached, SessionEnded
+from wshttp.errors import ConnectionClosed, LimitReached, SessionEnded
+from wshttp.realtime import hub as hub_module
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import ENVELOPE
 from wshttp.realtime.hub import Hub
+from wshttp.sessions import lifecycle
+from wshttp.sessions.ledger import AT_ONCE
 
 NewRealm = Callable[..., Any]
 
@@ -235,6 +238,123 @@ async def test_on_disconnect_has_run_before_on_session_end(realm: NewRealm) -> N
     await world.sessions.settled(PATIENCE)
     assert sorted(story[:2]) == [1000, 4001]
     assert story[2:] == ["logout"]
+
+
+@pytest.mark.feature("W11", "E1")
+@pytest.mark.parametrize("obeys", [True, False], ids=["cancelled", "swallows its cancellation"])
+async def test_handler_that_never_returns_holds_up_no_end(
+    realm: NewRealm, monkeypatch: pytest.MonkeyPatch, obeys: bool
+) -> None:
+    """Its client has gone: it is cancelled after `callback_timeout`, then come `on_disconnect` and `on_session_end`."""
+    monkeypatch.setattr(hub_module, "CLEANING_UP", 0.01)
+    world, story, never = realm(session={"callback_timeout": "10ms"}), [], asyncio.Event()
+
+    async def handler(connection: Connection, message: str) -> None:
+        story.append("begun")
+        try:
+            await never.wait()
+        except asyncio.CancelledError:
+            story.append("cancelled")
+            if obeys:
+                raise
+            await never.wait()
+
+    world.callbacks.register("disconnect", lambda connection, code, reason: story.append(code))
+    world.callbacks.register("session_end", lambda session, reason: story.append(str(reason)))
+    connection, _ = await world.connect(handler=handler)
+    connection.received("hang")
+    await until(lambda: story == ["begun"])
+    connection.lost(None, None)
+    await world.sessions.end(connection.session)
+    assert await world.sessions.settled(PATIENCE)
+    assert story == ["begun", "cancelled", 1006, "logout"]
+    never.set()
+
+
+@pytest.mark.feature("W11", "E1")
+async def test_sockets_that_are_slow_to_go_hold_up_no_other_session(realm: NewRealm) -> None:
+    """However many ends wait for `on_disconnect`, other sessions start and end."""
+    world, ends, gate = realm(), [], asyncio.Event()
+
+    async def left(connection: Connection, code: int, reason: str) -> None:
+        await gate.wait()
+
+    world.callbacks.register("disconnect", left)
+    world.callbacks.register("session_start", lambda session: None)
+    world.callbacks.register("session_end", lambda session, reason: ends.append(session.ref))
+    waiting = [(await world.connect())[0].session for _ in range(AT_ONCE)]
+    for session in waiting:
+        await world.sessions.end(session)
+    other = await soon(world.sessions.create(remote_ip="192.0.2.2"))
+    await world.sessions.end(other)
+    await until(lambda: ends == [other.ref])
+    assert await world.sessions.store.owed() == AT_ONCE
+    gate.set()
+    assert await world.sessions.settled(PATIENCE)
+    assert {*ends[1:]} == {session.ref for session in waiting}
+
+
+@pytest.mark.feature("W11", "E1")
+async def test_end_waits_for_its_sockets_with_a_bound(realm: NewRealm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `on_disconnect` comes to no end at all, `on_session_end` runs without it, late."""
+    monkeypatch.setattr(lifecycle, "CLEANING_UP", 0.01)
+    world, ends = realm(session={"callback_timeout": "10ms"}), []
+    world.callbacks.register("session_end", lambda session, reason: ends.append(str(reason)))
+    connection, _ = await world.connect()
+    connection.admission = asyncio.get_running_loop().create_future()  # as if on_connect had no time-out
+    await world.sessions.end(connection.session)
+    assert await world.sessions.settled(PATIENCE)
+    assert ends == ["logout"]
+    connection.admission.set_result(False)
+    await world.hub.stop()
+
+
+async def test_end_of_a_session_without_sockets_costs_no_task(realm: NewRealm) -> None:
+    """There is nothing to wait for."""
+    world = realm()
+    session = await world.sessions.create(remote_ip="192.0.2.1")
+    assert world.hub.ended(session.record, "logout") is None
+
+
+@pytest.mark.feature("W11")
+async def test_what_on_disconnect_changes_is_committed(realm: NewRealm) -> None:
+    """Each function is a unit of work of its own: what one that fails has changed is dropped, and no other's."""
+    world = realm()
+
+    def count(connection: Connection, code: int, reason: str) -> None:
+        connection.session["left"] = code
+
+    def fail(connection: Connection, code: int, reason: str) -> None:
+        connection.session["failed"] = True
+        raise ZeroDivisionError
+
+    world.callbacks.register("disconnect", count)
+    world.callbacks.register("disconnect", fail)
+    connection, _ = await world.connect()
+    connection.lost(1000, "")
+    await soon(connection.disconnected)
+    assert connection.session.record.data == {"left": 1000}
+
+
+@pytest.mark.feature("W11")
+async def test_publish_in_the_name_of_one_who_is_out(realm: NewRealm) -> None:
+    """Nothing goes out for a session that has ended, or a connection that was closed here; a peer that left counts still."""
+    world = realm()
+    watcher, seen = await world.connect()
+    watcher.subscribe("room")
+    ended, _ = await world.connect()
+    kicked, _ = await world.connect()
+    left, _ = await world.connect()
+    await world.sessions.end(ended.session, "admin")
+    world.hub.kick(kicked.id)
+    left.lost(1000, "")
+    with pytest.raises(SessionEnded):
+        await world.hub.publish("room", "ended", sender=ended)
+    with pytest.raises(ConnectionClosed):
+        await world.hub.publish("room", "kicked", sender=kicked)
+    assert await world.hub.publish("room", "left", sender=left) == 1
+    assert seen.sent == ["left"]
+    await world.hub.stop()
 
 
 @pytest.mark.feature("W11")

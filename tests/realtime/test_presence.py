@@ -57,6 +57,41 @@ def test_presence_ends_after_the_grace() -> None:
     assert (refs(presence), refs(presence, "hall")) == ([], ["a"])
 
 
+def test_presence_of_one_who_leaves_on_purpose_has_no_grace() -> None:
+    """Who unsubscribes has left at once: nobody fills the list with topics that they were in a moment ago."""
+    presence = Presence(grace=10)
+    for number in range(1000):
+        presence.join(str(number), "a", None)
+        assert presence.leave(str(number), "a", now=0.0, on_purpose=True).ref == "a"
+    assert not presence.anybody_leaving
+    presence.join("room", "a", None)
+    presence.join("room", "a", None)
+    presence.leave("room", "a", now=0.0)
+    assert presence.leave("room", "a", now=0.0, on_purpose=True).ref == "a"
+    assert refs(presence) == []
+
+
+def test_presence_looks_only_at_who_is_due() -> None:
+    """Who leaves later is not looked at: a look every second costs nothing where many are in their grace."""
+    looked_at: list[float] = []
+
+    class Time(float):
+        def __le__(self, now: float) -> bool:
+            looked_at.append(float(self))
+            return float(self) <= now
+
+    class Grace(float):
+        def __radd__(self, now: float) -> Time:
+            return Time(now + float(self))
+
+    presence = Presence(grace=Grace(10))
+    for number in range(1000):
+        presence.join(str(number), "a", None)
+        presence.leave(str(number), "a", now=float(number))
+    assert [topic for topic, _ in presence.due(11.0)] == ["0", "1"]
+    assert looked_at == [10.0, 11.0, 12.0]
+
+
 def test_presence_of_an_ended_session_has_no_grace() -> None:
     """A session that ended will not be back: it leaves all its topics at once, those in their grace too."""
     presence = Presence(grace=10)
@@ -111,6 +146,20 @@ async def test_hub_announces_who_comes_and_goes(realm: Callable[..., Any]) -> No
     world.clock.advance(1.1)
     await world.hub.beat(world.clock.monotonic())
     assert news() == [("joined", "ann"), ("left", "ann")]
+    await world.hub.stop()
+
+
+@pytest.mark.feature("W12")
+async def test_hub_announces_who_unsubscribes_at_once(realm: Callable[..., Any]) -> None:
+    """There is grace for those whose connection went away, and nobody else."""
+    world = realm(session={"presence_grace": 10})
+    watcher, seen = await world.connect(format=ENVELOPE)
+    watcher.subscribe("room")
+    guest, _ = await world.connect(format=ENVELOPE)
+    guest.subscribe("room")
+    guest.unsubscribe("room")
+    assert json.loads(seen.sent[-1])["type"] == "left"
+    assert [member.ref for member in world.hub.presence.members("room")] == [watcher.session.ref]
     await world.hub.stop()
 
 

@@ -21,8 +21,7 @@ def new_list(clock: FakeClock) -> NewList:
 
     def make(*, store_timeout: float = 2.0, **settings: Any) -> SessionList:
         chosen = SessionSettings(**settings)
-        store = MemoryStore(clock, tombstone=chosen.tombstone, warn_before=chosen.warn_before)
-        return SessionList(chosen, store, clock=clock, store_timeout=store_timeout)
+        return SessionList(chosen, MemoryStore(clock), clock=clock, store_timeout=store_timeout)
 
     return make
 

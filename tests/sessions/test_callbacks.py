@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from wshttp.errors import UsageError
 from wshttp.sessions import callbacks as module
 from wshttp.sessions.callbacks import MAX_RETRIES, NAMES, Callbacks, current_event
+from wshttp.sessions.decorators import CallbackDecorators
 from wshttp.sessions.record import Event
 
 EVENT = Event("id", "start", "ref")
@@ -60,11 +62,34 @@ async def test_functions_are_called_in_order_of_registration(callbacks: Callback
 
 
 async def test_names_are_those_of_the_reference(callbacks: Callbacks) -> None:
-    """Each can be registered; another is refused."""
+    """Each can be registered, with `on_` before it or without; another is refused, and the nearest is named."""
     for name in NAMES:
         callbacks.register(name, print)
-    with pytest.raises(KeyError):
+        callbacks.register(f"on_{name}", print)
+        assert callbacks[name] == [print, print]
+    with pytest.raises(UsageError, match=r"no callback 'session_stat'; did you mean 'session_start'\?"):
         callbacks.register("session_stat", print)
+    with pytest.raises(UsageError, match="no callback 'xyzzy'; there are session_creating, "):
+        callbacks.register("xyzzy", print)
+
+
+def test_what_is_no_function_is_refused_at_once(callbacks: Callbacks) -> None:
+    """Also a decorator with parentheses, where the function would come too late, and a scheduled one without a name."""
+
+    class Application(CallbackDecorators):
+        pass
+
+    application = Application()
+    application.callbacks = callbacks
+    with pytest.raises(UsageError, match=r"@on_session_start stands before a function, .* it got nothing"):
+        application.on_session_start()
+    with pytest.raises(UsageError, match="it got 'text'"):
+        application.on_session_end("text")  # type: ignore[type-var]  # the mistake
+    with pytest.raises(UsageError, match=r"scheduled\('remind'\)"):
+        application.scheduled("remind")(None)  # type: ignore[type-var]  # the mistake
+    with pytest.raises(UsageError, match="a scheduled function has a name"):
+        application.scheduled(print)  # type: ignore[arg-type]  # the mistake
+    assert not any(callbacks[name] for name in NAMES)
 
 
 async def test_decide_takes_the_first_answer(callbacks: Callbacks) -> None:

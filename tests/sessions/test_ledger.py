@@ -104,6 +104,49 @@ async def test_future_is_done_when_the_delivery_has_run(ledger: Ledger) -> None:
     assert deliveries.log[-1] == "a2-"
 
 
+async def test_delivery_that_waits_for_something_else_holds_no_worker(ledger: Ledger) -> None:
+    """It is owed meanwhile, and keeps its place among those of its session; all others run."""
+    deliveries, loop = _Deliveries(), asyncio.get_running_loop()
+    gates: list[asyncio.Future[None]] = [loop.create_future() for _ in range(2 * AT_ONCE)]
+    for n, gate in enumerate(gates):
+        ledger.deliver(f"s{n}", deliveries.make(f"s{n}.1", wait=False), after=gate)
+        ledger.deliver(f"s{n}", deliveries.make(f"s{n}.2", wait=False))
+    await asyncio.wait_for(ledger.deliver("other", deliveries.make("other", wait=False)), 10)
+    assert deliveries.log == ["other+", "other-"]
+    assert not await ledger.settled(0)
+    assert {f"s{n}" for n in range(len(gates))} <= ledger.refs
+    for gate in gates:
+        gate.cancel()  # however that came out
+    assert await ledger.settled(10)
+    assert [entry for entry in deliveries.log if entry.startswith("s7.")] == ["s7.1+", "s7.1-", "s7.2+", "s7.2-"]
+
+
+async def test_delivery_behind_another_waits_for_what_it_needs(ledger: Ledger) -> None:
+    """Also where its turn came before that was there."""
+    deliveries = _Deliveries()
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    await asyncio.wait_for(ledger.deliver("a", deliveries.make("a1", wait=False)), 10)
+    ledger.deliver("a", deliveries.make("a2", wait=False))
+    ledger.deliver("a", deliveries.make("a3", wait=False), after=gate)
+    await _turns()
+    assert deliveries.log[-1] == "a2-"
+    gate.set_result(None)
+    assert await ledger.settled(10)
+    assert deliveries.log[-1] == "a3-"
+
+
+async def test_ledger_that_stops_forgets_what_waits(ledger: Ledger) -> None:
+    """What a delivery waited for may come later; it does not run any more."""
+    deliveries = _Deliveries()
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done = ledger.deliver("a", deliveries.make("a"), after=gate)
+    await ledger.stop()
+    gate.set_result(None)
+    await _turns()
+    assert done.done()
+    assert deliveries.log == []
+
+
 async def test_deliveries_run_in_a_context_of_their_own(ledger: Ledger) -> None:
     """Nothing of the request that caused them is seen in them."""
     seen: list[str] = []

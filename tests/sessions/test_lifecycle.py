@@ -16,6 +16,7 @@ from wshttp.sessions import callbacks as callbacks_module
 from wshttp.sessions import lifecycle, session_list
 from wshttp.sessions.callbacks import current_event
 from wshttp.sessions.ids import SessionId
+from wshttp.sessions.ledger import AT_ONCE
 from wshttp.sessions.notifier import NoSockets
 from wshttp.sessions.record import Event, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
@@ -284,7 +285,7 @@ async def test_failing_callbacks_take_nothing_down(sessions: SessionList, life: 
     await sessions.end(session)
     await sessions.settled(10)
     assert life.of(session) == ["start", "expiring", "ending", "end"]
-    assert errors == [(kind, ZeroDivisionError) for kind in ("start", "session_expiring", "end", "end")]
+    assert errors == [(kind, ZeroDivisionError) for kind in ("start", "session_expiring", "session_ending", "end")]
     assert await sessions.store.owed() == 0
 
 
@@ -505,7 +506,7 @@ async def test_callbacks_may_end_their_own_session(sessions: SessionList, life: 
     @partial(sessions.callbacks.register, "session_start")
     async def welcome(session: Session) -> None:
         if session.start_parameters:
-            session["lost"] = True
+            session["last"] = True
             assert await sessions.end(session, Reason.LOGOUT)
 
     @partial(sessions.callbacks.register, "session_ending")
@@ -516,7 +517,7 @@ async def test_callbacks_may_end_their_own_session(sessions: SessionList, life: 
     session = await _within(sessions.create("s", remote_ip=IP, start={"end": True}))
     assert await sessions.settled(10)
     assert life.of(session) == ["start", "ending", "end"]
-    assert life.log[-1][2:] == (Reason.LOGOUT, {})
+    assert life.log[-1][2:] == (Reason.LOGOUT, {"last": True})
     assert again == [False, False]
 
 
@@ -783,9 +784,87 @@ async def test_sweep_goes_on_after_a_failure(
     assert caplog.text.count("a sweep failed") == 2
 
 
+@pytest.mark.feature("E1", "E6")
+async def test_notifier_that_fails_keeps_no_end_from_being_delivered(
+    sessions: SessionList, life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It must not raise; where it does, that is logged, and the session ends as always."""
+
+    class Broken(NoSockets):
+        def ended(self, record: Record, reason: Reason) -> None:
+            raise ZeroDivisionError
+
+    sessions.notifier = Broken()
+    session = await sessions.create(remote_ip=IP)
+    assert await sessions.end(session)
+    assert await sessions.settled(10)
+    assert life.of(session) == ["start", "ending", "end"]
+    assert await sessions.store.owed() == 0
+    assert "were not told" in caplog.text
+
+
+@pytest.mark.feature("E6")
+async def test_start_that_is_tried_again_begins_with_nothing(sessions: SessionList) -> None:
+    """What a try that failed had changed is dropped before the next one; other functions keep what they did."""
+    tries: list[dict[str, Any]] = []
+    sessions.callbacks.register("session_start", lambda session: session.setdefault("first", True))
+
+    @partial(sessions.callbacks.register, "session_start")
+    def welcome(session: Session) -> None:
+        tries.append(dict(session))
+        session[f"try {len(tries)}"] = True
+        if len(tries) < 3:
+            raise OSError
+
+    sessions.callbacks.register("callback_error", lambda event, error: True)
+    session = await sessions.create(remote_ip=IP)
+    assert tries == [{"first": True}] * 3
+    assert session.record.data == {"first": True, "try 3": True}
+
+
+@pytest.mark.feature("E1")
+async def test_drain_counts_what_was_never_settled(sessions: SessionList, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a store that goes with the process, what is owed then is lost: a drain says so, though nothing runs any more."""
+    settle = sessions.store.settle
+
+    async def fails_for_ends(event_id: str) -> None:
+        if current_event() is None and sessions.statistics.ended:
+            raise StoreUnavailable
+        await settle(event_id)
+
+    monkeypatch.setattr(sessions.store, "settle", fails_for_ends)
+    await sessions.create(remote_ip=IP)
+    assert await sessions.close() == 1
+
+
+@pytest.mark.feature("E1")
+async def test_end_waits_for_a_start_without_a_worker(sessions: SessionList, life: Life) -> None:
+    """Many sessions that end while they start keep no other session's sockets open."""
+    gate = asyncio.Event()
+
+    @partial(sessions.callbacks.register, "session_start")
+    async def welcome(session: Session) -> None:
+        if session.start_parameters:
+            await gate.wait()
+
+    fast = await sessions.create(remote_ip=IP)
+    slow = [asyncio.create_task(sessions.create(remote_ip=IP, start={"slow": True})) for _ in range(AT_ONCE)]
+    while await sessions.count() < 1 + AT_ONCE:
+        await asyncio.sleep(0)
+    refs = [session.ref async for session in sessions.scan() if session is not fast]
+    ending = [asyncio.create_task(sessions.end(ref)) for ref in refs]
+    while await sessions.count() > 1:
+        await asyncio.sleep(0)
+    await _within(sessions.end(fast))  # returns when its sockets are told
+    assert "ending" in life.of(fast)
+    gate.set()
+    await _within(asyncio.gather(*slow, *ending))
+    assert await sessions.settled(10)
+
+
 @pytest.mark.feature("E1")
 async def test_events_have_names_and_ids(sessions: SessionList) -> None:
-    """Start and end of one life are two events of its ref; ending and end are one."""
+    """Start, ending and end of one life are three events of its ref."""
     events: list[Event | None] = []
     for name in ("session_start", "session_ending", "session_end"):
         sessions.callbacks.register(name, lambda *_: events.append(current_event()))
@@ -796,5 +875,6 @@ async def test_events_have_names_and_ids(sessions: SessionList) -> None:
     assert start is not None
     assert end is not None
     assert (start.kind, start.ref, end.kind, end.ref, end.reason) == ("start", session.ref, "end", session.ref, "admin")
-    assert ending == end
-    assert start.id != end.id
+    assert ending is not None
+    assert (ending.kind, ending.ref, ending.reason) == ("session_ending", session.ref, "admin")
+    assert len({start.id, ending.id, end.id}) == 3

@@ -195,6 +195,8 @@ async def test_update_changes_one_key_atomically(sessions: SessionList) -> None:
         await session.update("n", lambda n: {n})
     with pytest.raises(InvalidValue):
         session.update("n", 5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValue, match="assign keys to set several"):
+        session.update({"n": 5})  # type: ignore[arg-type]  # as one does with a dictionary
     with pytest.raises(ZeroDivisionError):
         await session.update("n", lambda n: n / 0)
     assert session["n"] == 6

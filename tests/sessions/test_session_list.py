@@ -104,6 +104,17 @@ async def test_get_or_create_in_parallel_makes_one(sessions: SessionList) -> Non
     assert len(set(found)) == len(started) == await sessions.count() == 1
 
 
+async def test_end_takes_no_reason_that_does_not_exist(sessions: SessionList) -> None:
+    """The error lists those that there are, and nothing ends."""
+    session = await sessions.create(remote_ip=IP)
+    for end in (sessions.end(session, "banned"), sessions.end_all(reason="banned")):
+        with pytest.raises(UsageError, match=r"'banned' is no reason for an end; there are logout, idle, .*shutdown"):
+            await end
+    assert session.ended is None
+    with pytest.raises(ValueError, match="is no reason"):
+        Reason("renewed")
+
+
 @pytest.mark.feature("I3")
 async def test_session_of_an_address_is_shared_behind_it(sessions: SessionList) -> None:
     """All of one IPv6 prefix have one, which carries no user, however it is asked for."""
@@ -161,8 +172,10 @@ async def test_create_with_an_id_that_is_taken(sessions: SessionList) -> None:
 
 async def test_create_takes_no_options_that_do_not_exist(sessions: SessionList) -> None:
     """A misspelt one is an error, and so is data that is none; nothing is created."""
-    with pytest.raises(TypeError):
+    with pytest.raises(UsageError, match=r"no option 'idle_time'; did you mean 'idle_timeout'\?"):
         await sessions.create(remote_ip=IP, idle_time=5)
+    with pytest.raises(UsageError, match="no option 'bogus'; there are absolute_timeout, data, "):
+        await sessions.get_or_create("a", remote_ip=IP, bogus=1)
     with pytest.raises(InvalidValue):
         await sessions.create(remote_ip=IP, data={"a": object()})
     with pytest.raises(InvalidValue):
@@ -538,6 +551,103 @@ async def test_temporary_session_that_has_ended_stays_so(sessions: SessionList) 
         with pytest.raises(SessionEnded):
             await call
     assert (session.record.data, await sessions.count()) == ({"n": 1}, 0)
+
+
+@pytest.mark.feature("L9")
+@pytest.mark.parametrize("hook", ["session_creating", "limit_reached"])
+async def test_temporary_session_that_ends_while_it_is_released(new_list: NewList, hook: str) -> None:
+    """It is never put into the list: a life that is over would be found there for ever."""
+    sessions, asked, answer = new_list(max_sessions=1), asyncio.Event(), asyncio.Event()
+    await sessions.create("a", remote_ip=IP)
+    started: list[str] = []
+    sessions.callbacks.register("session_start", lambda session: started.append(session.ref))
+
+    @partial(sessions.callbacks.register, hook)
+    async def ask(_: Any) -> None:
+        asked.set()
+        await answer.wait()
+
+    session = await sessions.temporary("b", remote_ip=IP)
+    releasing = asyncio.create_task(session.release())
+    await asyncio.wait_for(asked.wait(), 10)
+    assert await sessions.end(session)
+    answer.set()
+    with pytest.raises(SessionEnded):
+        await asyncio.wait_for(releasing, 10)
+    assert await sessions.get("b") is None
+    assert (started, await sessions.count()) == ([], 1)
+    other = await sessions.get_or_create("b", remote_ip=IP)
+    assert other.ref != session.ref
+
+
+@pytest.mark.feature("L9")
+async def test_temporary_session_that_ends_while_the_store_takes_it_in(
+    sessions: SessionList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its start and its end."""
+    story: list[tuple[Any, ...]] = []
+    sessions.callbacks.register("session_start", lambda session: story.append(("start", session.ref)))
+    sessions.callbacks.register("session_end", lambda session, reason: story.append((str(reason), session.ref)))
+    session = await sessions.temporary("s", remote_ip=IP)
+    create = sessions.store.create
+
+    async def slow_create(record: Record, limits: Any, *, replace: bool = False) -> Any:
+        created = await create(record, limits, replace=replace)
+        assert await sessions.end(session, "admin")
+        return created
+
+    monkeypatch.setattr(sessions.store, "create", slow_create)
+    with pytest.raises(SessionEnded):
+        await session.release()
+    assert await sessions.settled(10)
+    assert story == [("start", session.ref), ("admin", session.ref)]
+    assert (await sessions.get("s"), await sessions.store.owed()) == (None, 0)
+
+
+async def test_store_that_keeps_what_has_ended_holds_nobody_up(
+    sessions: SessionList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a store must not give out is not looked for again and again."""
+    session = await sessions.create("s", remote_ip=IP)
+    record = session.record
+    await sessions.end(session)
+
+    async def load(key: bytes, *, touch: bool) -> Record:
+        return record
+
+    monkeypatch.setattr(sessions.store, "load", load)
+    assert await sessions.get("s") is None
+
+
+@pytest.mark.feature("L9", "E1")
+async def test_release_asks_as_creation_does(sessions: SessionList) -> None:
+    """`on_session_creating` sees what the session has become, and may change or refuse it; another one is no answer."""
+    asked: list[Draft] = []
+    answers: list[Any] = [None]
+
+    @partial(sessions.callbacks.register, "session_creating")
+    def look(draft: Draft) -> Any:
+        asked.append(draft)
+        draft.data["seen"] = True
+        draft.idle_timeout = 5
+        return answers.pop(0)
+
+    other = await sessions.create("other", remote_ip=IP)
+    asked.clear()
+    session = await sessions.temporary("s", remote_ip=IP, data={"n": 1}, start={"lang": "de"})
+    assert asked == []
+    session["n"] = 2
+    answers += [False, other, None]
+    for _ in range(2):
+        with pytest.raises(Forbidden):
+            await session.release()
+        assert session.temporary
+    assert session.record.data == {"n": 2}
+    await session.release()
+    assert (asked[-1].identity, asked[-1].start) == ("app", {"lang": "de"})
+    assert dict(session) == {"n": 2, "seen": True}
+    assert session.expires_in == 5
+    assert await sessions.get("s") is session
 
 
 # --- ending many ------------------------------------------------------------------------------------

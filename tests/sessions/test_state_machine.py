@@ -85,6 +85,7 @@ class Sessions(RuleBasedStateMachine):
             idle_timeout=IDLE,
             absolute_timeout=ABSOLUTE,
             warn_before=10,
+            tombstone=1e9,
             max_sessions=MAXIMUM,
             max_sessions_per_user=PER_USER,
             max_sessions_per_ip=PER_IP,
@@ -385,8 +386,14 @@ class Sessions(RuleBasedStateMachine):
             assert self.run(self.sessions.end(life.session, reason)) is not life.over
         if unit is not None:
             self.ended_by[unit].add(life)
+            self.write_last_data(life, self.pending[unit].pop(life, {}))
         if not life.over:
             self.end(life, Reason(reason))
+
+    def write_last_data(self, life: Life, changed: dict[str, Any]) -> None:
+        """What a unit of work had changed in a session that it ends is committed, unless that is over already."""
+        if not life.over:
+            life.data = {key: value for key, value in (life.data | changed).items() if value is not ABSENT}
 
     @precondition(lambda self: len(self.living) >= 3)
     @rule(user=st.sampled_from(["u", "v"]), place=st.sampled_from([None, "192.0.2.1"]))

@@ -199,13 +199,16 @@ async def test_refused_change_does_not_take_an_earlier_one_with_it(sessions: Ses
 
 
 async def test_commit_of_the_unit_that_ended_the_session_is_silent(sessions: SessionList) -> None:
-    """Who ends a session has no use for what it changed in it, and gets its normal answer."""
+    """What it changed before is the last data; what a container of it may still hold is no error."""
     session = await sessions.create(remote_ip=IP)
+    ends: list[dict[str, Any]] = []
+    sessions.callbacks.register("session_end", lambda session, reason: ends.append(dict(session)))
     with UnitOfWork() as unit:
         session["n"] = 1
         await sessions.end(session)
         await unit.commit()
-    assert session.record.data == {}
+    await sessions.settled(10)
+    assert ends == [{"n": 1}]
 
 
 async def test_commit_with_nothing_to_commit_stands_after_the_end(sessions: SessionList) -> None:
@@ -303,3 +306,39 @@ async def _end_elsewhere(sessions: SessionList, session: Session) -> None:
     """End a session in another unit of work."""
     with UnitOfWork():
         await sessions.end(session, "admin")
+
+
+@pytest.mark.feature("I9")
+async def test_unit_bound_to_a_key_is_over_when_another_renews(sessions: SessionList) -> None:
+    """It reads and writes nothing any more, and drops what it had; who is not bound goes on, and so does who renewed."""
+    session = await sessions.create(remote_ip=IP, data={"n": 1})
+    bound, renewing, free = UnitOfWork(), UnitOfWork(), UnitOfWork()
+    for unit in (bound, renewing):
+        unit.bind(session.ref, session.record.key)
+    with bound:
+        session["mine"] = 1
+    with renewing:
+        await sessions.renew(session, user="ada")
+        assert (session.user, session["n"]) == ("ada", 1)
+        session["n"] = 2
+        await renewing.commit()
+    with bound:
+        for look in (lambda: session["n"], lambda: session.user, lambda: session.roles, lambda: list(session)):
+            with pytest.raises(SessionEnded) as caught:
+                look()
+            assert caught.value.reason == "renewed"
+        for write in (
+            session.increment("n"),
+            session.update("n", lambda n: 9),
+            bound.commit(),
+            sessions.renew(session),
+        ):
+            with pytest.raises(SessionEnded) as caught:
+                await write
+            assert caught.value.reason == "renewed"
+    for unit in (free, None):
+        with unit or free:
+            assert (session.user, await session.increment("n", 0)) == ("ada", 2)
+    session["background"] = True
+    await session.commit()
+    assert await _committed(sessions, session) == {"n": 2, "background": True}

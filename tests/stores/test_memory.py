@@ -22,7 +22,7 @@ class TestMemoryStore(StoreContract):
     """The contract holds for the memory store."""
 
     async def open_store(self, clock: FakeClock) -> Store:
-        store = MemoryStore(clock, tombstone=self.TOMBSTONE, warn_before=self.WARN_BEFORE)
+        store = MemoryStore(clock)
         await store.open()
         return store
 

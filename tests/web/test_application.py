@@ -10,6 +10,7 @@ import pytest
 from browsing import Browser, problem, read_json
 from serving import new_server, running
 from tornado.web import HTTPError, url
+from tornado.websocket import WebSocketHandler
 
 from wshttp import Response, Server, SessionHandler
 from wshttp.errors import UsageError
@@ -224,3 +225,14 @@ def test_socket_where_a_get_is_refuses_to_be_registered() -> None:
     server.get("/both")(lambda request: "hello")
     with pytest.raises(UsageError, match="GET /both has an endpoint already"):
         server.websocket("/both")(lambda connection, message: None)
+
+
+def test_sockets_without_a_session_are_refused() -> None:
+    """Tornado's own WebSocket handlers would outlive the log-out of who was let in; the class to use instead is named."""
+
+    class Plain(WebSocketHandler):
+        def on_message(self, message: str | bytes) -> None:
+            pass
+
+    with pytest.raises(UsageError, match="SessionWebSocketHandler"):
+        server_of().add_handlers([("/plain", Plain)])

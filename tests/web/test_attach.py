@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from browsing import basic, problem
+from serving import fetch
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -18,13 +20,15 @@ from tornado.web import Application, HTTPError, RequestHandler
 import wshttp
 from wshttp import MemoryStore, SessionHandler, SessionList, Settings
 from wshttp.auth.authenticator import Authenticator
+from wshttp.auth.basic import BasicCredentials
 from wshttp.auth.passwords import PasswordHasher
 from wshttp.auth.throttle import Throttle
-from wshttp.auth.users_file import UsersFile
-from wshttp.errors import UsageError
+from wshttp.auth.users_file import UsersFile, delete_user
+from wshttp.errors import StoreUnavailable, UsageError
 from wshttp.sessions.clock import SystemClock
 from wshttp.stores.memory_shared import MemoryShared
 from wshttp.testing import FakeClock
+from wshttp.web.site import Site
 
 
 class Visits(SessionHandler):
@@ -230,6 +234,79 @@ def test_attached_settings_are_the_lists_own_for_sessions() -> None:
     assert sessions.notifier is site.hub
 
 
+def attached(auth: dict[str, Any], clock: FakeClock) -> tuple[Application, SessionList, Site]:
+    """Return an application with a list of its own, as `attach` is used where nothing else is given."""
+    settings = Settings.model_validate({"session": {"identity": ["cookie"]}, "auth": auth})
+    sessions = SessionList(settings.session, MemoryStore(clock), clock=clock)
+    application = Application([("/who", Whoami)])
+    return application, sessions, wshttp.attach(application, sessions, settings=settings)
+
+
+@asynccontextmanager
+async def listening(application: Application, site: Site) -> AsyncIterator[str]:
+    """Serve an application by Tornado's own server, with its site open."""
+    sock, port = bind_unused_port()
+    server = HTTPServer(application)
+    server.add_socket(sock)
+    await site.open()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+        await server.close_all_connections()
+        await site.close(timeout=5)
+
+
+async def who(base: str, user: str, password: str) -> HTTPResponse:
+    return await fetch(f"{base}/who", headers={"Authorization": basic(user, password)})
+
+
+@pytest.mark.feature("U1")
+async def test_attached_settings_have_users(
+    users_file: str, ada: tuple[str, str], bob: tuple[str, str], clock: FakeClock
+) -> None:
+    """The users of `auth.users_file` are let in; who is taken out of it loses their sessions."""
+    application, sessions, site = attached({"users_file": users_file, "roles": {"ada": ["admin"]}}, clock)
+    async with listening(application, site) as base:
+        assert json.loads((await who(base, *ada)).body) == {"user": "ada"}
+        assert problem(await who(base, "ada", "wrong")) == (401, "bad-credentials")
+        session = await sessions.create(remote_ip="127.0.0.1", user="ada")
+        other = await sessions.create(remote_ip="127.0.0.1", user="bob")
+        delete_user(users_file, "ada")
+        assert site.users is not None
+        await site.users.poll()
+        assert (session.ended, other.ended) == ("credentials", None)
+        assert problem(await who(base, *ada)) == (401, "bad-credentials")
+        assert json.loads((await who(base, *bob)).body) == {"user": "bob"}
+
+
+@pytest.mark.feature("U2")
+async def test_attached_list_asks_its_own_callback_for_users(clock: FakeClock) -> None:
+    """`on_authenticate` of the list is asked; without it and without a file, Basic headers are nobody's."""
+    application, sessions, site = attached({}, clock)
+    async with listening(application, site) as base:
+        assert json.loads((await who(base, "eve", "x")).body) == {"user": None}
+        sessions.on_authenticate(lambda user, password, request: password == "right" and wshttp.User(user))
+        assert json.loads((await who(base, "eve", "right")).body) == {"user": "eve"}
+        assert problem(await who(base, "eve", "wrong")) == (401, "bad-credentials")
+
+
+async def test_closed_site_leaves_nothing_behind(users_file: str, ada: tuple[str, str], clock: FakeClock) -> None:
+    """Sessions end with their callbacks, passwords are checked no more, and no task goes on."""
+    before = asyncio.all_tasks()
+    _, sessions, site = attached({"users_file": users_file}, clock)
+    ends: list[str] = []
+    sessions.on_session_end(lambda session, reason: ends.append(str(reason)))
+    await site.open()
+    await sessions.create(remote_ip="127.0.0.1")
+    assert await site.close() == 0
+    assert ends == ["shutdown"]
+    assert asyncio.all_tasks() == before
+    assert site.authenticator is not None
+    with pytest.raises(StoreUnavailable):
+        await site.authenticator.verify(BasicCredentials(*ada), "127.0.0.1")
+
+
 @pytest.mark.gen_test
 async def test_handler_of_an_application_without_sessions_says_what_is_missing(
     io_loop: IOLoop, http_client: AsyncHTTPClient, caplog: pytest.LogCaptureFixture
@@ -249,3 +326,29 @@ def test_attach_is_exported_with_what_it_takes() -> None:
     """An application needs no private import for it."""
     assert {"attach", "SessionList", "MemoryStore", "Settings", "SessionHandler"} <= set(wshttp.__all__)
     assert issubclass(UsageError, wshttp.WshttpError)
+
+
+async def test_handler_that_forgets_prepare_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A subclass whose `prepare` does not call ours learns what is missing."""
+
+    class Forgets(SessionHandler):
+        async def prepare(self) -> None:
+            pass
+
+        def get(self) -> None:
+            self.write(self.session.ref)
+
+    application = Application([("/forgets", Forgets)])
+    sessions = SessionList(Settings().session, MemoryStore())
+    site = wshttp.attach(application, sessions)
+    await site.open()
+    socket, port = bind_unused_port()
+    server = HTTPServer(application)
+    server.add_socket(socket)
+    try:
+        assert (await fetch(f"http://127.0.0.1:{port}/forgets")).code == 500
+        assert "await super().prepare()" in caplog.text
+    finally:
+        server.stop()
+        await server.close_all_connections()
+        await site.close()

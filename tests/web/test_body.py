@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 from serving import soon
+from tornado.httputil import HTTPHeaders
 
 from wshttp.errors import ClientDisconnected, ContentTooLarge
-from wshttp.web.body import RequestBody
+from wshttp.web.body import RequestBody, announced_length
 
 
 async def test_chunk_is_held_until_it_is_taken() -> None:
@@ -79,3 +80,30 @@ async def test_what_nobody_wants_holds_nobody_up() -> None:
     body.complete()
     await soon(draining)
     await soon(RequestBody(10).drain(0))
+
+
+@pytest.mark.parametrize(
+    ("lines", "length"),
+    [
+        ([], None),
+        (["5"], 5),
+        (["5", "5"], 5),
+        (["5, 5"], 5),
+        (["5,5", "5"], 5),
+        (["5, 6"], None),
+        (["5,"], None),
+        ([""], None),
+        (["+5"], None),
+        (["-1"], None),
+        (["1_0"], None),
+        (["9" * 18], 10**18 - 1),
+        (["9" * 19], None),
+        (["9" * 5000], None),
+    ],
+)
+def test_announced_length_is_what_tornado_reads(lines: list[str], length: int | None) -> None:
+    """Equal values are one; what is no number of a sensible size is none, and Tornado refuses it."""
+    headers = HTTPHeaders()
+    for line in lines:
+        headers.add("Content-Length", line)
+    assert announced_length(headers) == length

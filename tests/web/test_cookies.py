@@ -85,3 +85,10 @@ def test_cookies_of_other_places_are_taken_back_there() -> None:
         "wshttp=; Max-Age=0; Path=/; Domain=shop.example"
     ]
     assert cookie().take_back_elsewhere("https", "shop.example", "/a/b") == []
+
+
+@pytest.mark.feature("I10")
+@pytest.mark.parametrize("host", ["evil;Path=/", "shop example", "", "[::1]", "a\r\nSet-Cookie"])
+def test_client_writes_no_attributes_into_a_cookie(host: str) -> None:
+    """A path or a host with a semicolon would, and take back our own cookie: such a place is left alone."""
+    assert cookie().take_back_elsewhere("http", host, "/x;Path=/;q/y") == []

@@ -14,6 +14,7 @@ from tornado.web import Finish, HTTPError
 
 from wshttp import Forbidden, Response, Server
 from wshttp.errors import ClientDisconnected, UsageError
+from wshttp.web.body import RequestBody
 
 
 def server_of(**sections: Any) -> Server:
@@ -307,6 +308,25 @@ def test_endpoint_that_cannot_be_is_refused_at_once() -> None:
         server.get("x")(lambda request: None)
     with pytest.raises(UsageError, match="is not a function"):
         server.get("/y")("text")  # type: ignore[type-var]  # the mistake
+    with pytest.raises(UsageError, match="a parameter is written"):
+        server.get("/y/{x")(lambda request: None)
+    with pytest.raises(UsageError, match="a parameter is written"):
+        server.websocket("/y/{x")(lambda connection, message: None)
+
+
+def test_function_that_cannot_be_called_is_refused_at_once() -> None:
+    """One without a parameter for the request, and one that needs what the path does not have."""
+    server = new_server()
+    for function in (lambda: None, lambda *, request: None, lambda **options: None):
+        with pytest.raises(UsageError, match="<lambda> has no parameter for the request"):
+            server.get("/y")(function)
+    for function in (lambda request, name: None, lambda request, *, name: None):
+        with pytest.raises(UsageError, match=r"wants 'name', and '/rooms/\{room\}' has no \{name\}"):
+            server.get("/rooms/{room}")(function)
+    for number, function in enumerate(
+        (lambda request: None, lambda request, x=1: None, lambda *all, **more: None, lambda request, room: None)
+    ):
+        server.get(f"/{number}/{{room}}")(function)
 
 
 # --- bodies -------------------------------------------------------------------------------------
@@ -813,3 +833,78 @@ async def test_upload_that_is_cut_off_leaves_nothing(
         [session] = [session async for session in server.sessions.scan()]
         assert session.record.data == {}
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("lines", ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"])
+async def test_equal_lengths_are_one(lines: str) -> None:
+    """The body is read and answered, and the connection goes on (RFC 9110, section 8.6)."""
+    server = server_of()
+
+    @server.post("/text")
+    async def text(request: Any) -> str:
+        return await request.text()
+
+    async with running(server) as base, raw(base) as connection:
+        connection.send(f"POST /text HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\nabcde".encode())
+        assert await answer(connection) == (200, b"abcde")
+        assert await is_open(base, connection)
+
+
+async def test_body_that_nobody_reads_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever we and Tornado make of the headers: what nobody takes is dropped, and no connection is left for good."""
+    monkeypatch.setattr("wshttp.web.endpoint.announced_length", lambda headers: 0)
+    server = server_of()
+    server.post("/unread")(lambda request: "answered")
+    async with running(server) as base, raw(base) as connection:
+        connection.send(b"POST /unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nabcde")
+        assert await answer(connection) == (200, b"answered")
+
+
+async def test_length_of_thousands_of_digits_is_400(caplog: pytest.LogCaptureFixture) -> None:
+    """It is answered like any length that is none, and is no fault of ours."""
+    server = server_of()
+    server.post("/unread")(lambda request: "answered")
+    async with running(server) as base, raw(base) as connection:
+        length = b"9" * 5000
+        connection.send(b"POST /unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + length + b"\r\n\r\n")
+        assert (await connection.rest()).startswith(b"HTTP/1.1 400")
+        assert "Traceback" not in caplog.text
+
+
+@pytest.mark.feature("T5")
+async def test_serialized_request_with_a_slow_body_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait for who is at work, and not for who still sends."""
+    monkeypatch.setattr("wshttp.web.endpoint.SERIALIZE_WAIT", 0.05)
+    read, reading = RequestBody.read, asyncio.Event()
+
+    async def heard(body: RequestBody, maximum: int) -> bytes:
+        reading.set()
+        return await read(body, maximum)
+
+    monkeypatch.setattr(RequestBody, "read", heard)
+    server = server_of(session={"identity": ["ip"]})
+    bodies: list[str] = []
+
+    @server.post("/cart", serialize=True)
+    async def cart(request: Any) -> str:
+        bodies.append(await request.text())
+        return "ok"
+
+    async with running(server) as base, raw(base) as connection:
+        await Browser(base).get("/wshttp/session")
+        connection.send(b"POST /cart HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na")
+        await soon(reading.wait())
+        assert (await Browser(base).post("/cart", body="other")).code == 200
+        connection.send(b"b")
+        assert await answer(connection) == (200, b"ok")
+        assert bodies == ["other", "ab"]
+
+
+@pytest.mark.feature("T5")
+async def test_serialized_request_with_too_large_a_body_is_413() -> None:
+    """It is taken in as a whole first, up to `server.max_body_size`."""
+    server = server_of(server={"max_body_size": "1KiB"})
+    server.post("/cart", serialize=True)(lambda request: "ok")
+    async with running(server) as base:
+        assert (await Browser(base).post("/cart", body="x" * 1024)).code == 200
+        assert (await Browser(base).post("/cart", body="x" * 1025)).code == 413

@@ -412,7 +412,7 @@ class Ends(SessionHandler):
 @pytest.mark.feature("L11")
 @pytest.mark.parametrize("way", ["handler", "list", "task", "streamed"])
 async def test_request_that_ends_its_session_gets_its_normal_answer(way: str) -> None:
-    """Whatever was pending goes with the session; the answer is the handler's own."""
+    """Whatever was pending is the last data of the session; the answer is the handler's own."""
     committing = Committing((r"/(\w+)", Ends))
     server = committing.server
     server.application.settings["sessions"] = server.sessions
@@ -423,7 +423,7 @@ async def test_request_that_ends_its_session_gets_its_normal_answer(way: str) ->
         response = await browser.get(f"/{way}")
         assert (response.code, response.body) == (200, b"goodbye")
         await server.sessions.settled(5)
-        assert ends == [("logout", {})]
+        assert ends == [("logout", {"before": 1})]
         assert await server.sessions.count() == 0
         if way == "handler":
             assert browser.cookies == {}
@@ -473,19 +473,34 @@ async def test_session_cannot_start_after_the_first_flush() -> None:
         assert "before the first flush" in said[0]
 
 
-async def test_handler_that_forgets_prepare_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A subclass whose `prepare` does not call ours learns what is missing."""
+async def test_handler_that_forgets_prepare_stands_behind_the_gate() -> None:
+    """A subclass whose `prepare` does not call ours is checked all the same, and once: also if it does call it."""
+    prepared: list[str] = []
 
     class Forgets(SessionHandler):
-        async def prepare(self) -> None:
-            pass
+        def prepare(self) -> None:
+            prepared.append(self.session.ref)
 
         def get(self) -> None:
             self.write(self.session.ref)
 
-    async with running(Committing(("/forgets", Forgets)).server) as base:
-        assert (await Browser(base).get("/forgets")).code == 500
-        assert "await super().prepare()" in caplog.text
+        post = get
+
+    class Remembers(Forgets):
+        async def prepare(self) -> None:
+            await SessionHandler.prepare(self)
+            prepared.append(self.session.ref)
+
+    committing = Committing(("/forgets", Forgets), ("/remembers", Remembers))
+    async with running(committing.server) as base:
+        for path in ("/forgets", "/remembers"):
+            prepared.clear()
+            response = await Browser(base).get(path)
+            assert (response.code, [response.body.decode()]) == (200, prepared)
+            foreign = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
+            assert (await Browser(base).post(path, headers=foreign)).code == 403
+            assert len(prepared) == 1
+        assert await committing.server.sessions.count() == 2
 
 
 async def test_handler_without_a_session_is_401() -> None:

@@ -49,7 +49,11 @@ async def test_metrics_count_what_happens(clock: FakeClock) -> None:
         assert values["wshttp_session_end_lateness_seconds_count", ()] == 1
         assert values["wshttp_ledger_owed", ()] == 0
         assert values["wshttp_connections", ()] == 0
-        assert values["wshttp_tcp_connections_total", (("state", "accepted"),)] >= 6
+        assert values["wshttp_tcp_connections_total", (("outcome", "accepted"),)] >= 6
+        assert values["wshttp_tcp_connections_total", (("outcome", "refused"),)] == 0
+        assert values["wshttp_tcp_connections_open", ()] >= 1
+        phases = ("body", "header", "idle", "write")
+        assert [values["wshttp_tcp_timeouts_total", (("waiting_for", phase),)] for phase in phases] == [0] * 4
 
 
 @pytest.mark.feature("A6")

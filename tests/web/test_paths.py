@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wshttp.config import ProtectRule
-from wshttp.errors import BadRequest
+from wshttp.errors import BadRequest, UsageError
 from wshttp.web.paths import decoded_path, encoded_path, protection_of, route_pattern
 
 
@@ -110,10 +110,18 @@ def test_first_rule_that_matches_counts() -> None:
         ("/f/{rest:path}", "/f/a/b/", {"rest": "a/b/"}),
         ("/f/{rest:path}", "/f/", None),
         ("/gr ün/{x}", "/gr%20%C3%BCn/a%3Fb", {"x": "a%3Fb"}),
-        ("/a{b", "/a%7Bb", {}),
     ],
 )
 def test_route_matches_encoded_paths(route: str, path: str, found: dict[str, str] | None) -> None:
     """Literals are matched literally, parameters take one segment, or with `:path` the rest."""
     match = re.match(route_pattern(route), path)
     assert (None if match is None else match.groupdict()) == found
+
+
+@pytest.mark.parametrize(
+    "route", ["/a/{x", "/a/x}", "/{}", "/{x:int}", "/{x-y}", "/{{x}}", "/{x}/{x}", "/{x}/{x:path}"]
+)
+def test_route_that_cannot_be_read_is_refused(route: str) -> None:
+    """A brace that is no parameter's, and two parameters of one name, are mistakes of the program."""
+    with pytest.raises(UsageError, match=r"a parameter is written|two parameters of one name"):
+        route_pattern(route)

@@ -324,7 +324,7 @@ async def test_handshake_over_the_limit_in_all() -> None:
     server = echoing(new_server(server={"max_connections": 1}))
     async with running(server) as base, websocket(base, "/echo"):
         assert (await refusal(base, "/echo")).status_code == 503
-        server._engine.limits = type(server._engine.limits)()
+        server._network.engine.limits = type(server._network.engine.limits)()
         answer = await refusal(base, "/echo")
         assert (answer.status_code, problem(answer)["type"]) == (503, "urn:wshttp:limit-reached")
         assert int(answer.headers["Retry-After"]) >= 1
@@ -378,7 +378,11 @@ async def test_handshake_that_is_malformed_leaves_nothing_behind(request_bytes: 
 async def test_socket_path_without_an_upgrade_is_a_bad_request() -> None:
     """A plain GET on a socket's path is told what is missing."""
     async with running(echoing(new_server())) as base:
-        assert (await fetch(base + "/echo")).code == 400
+        for headers in ({}, {"Upgrade": "h2c"}):
+            refused = await fetch(base + "/echo", headers=headers)
+            assert (refused.code, refused.headers["Content-Type"]) == (400, "application/problem+json")
+            assert json.loads(refused.body)["type"] == "urn:wshttp:bad-request"
+            assert "Upgrade: websocket" in json.loads(refused.body)["detail"]
 
 
 @pytest.mark.feature("L2", "I5")
@@ -966,7 +970,7 @@ async def test_client_that_vanishes_during_its_handshake() -> None:
         go_on.set()
         await until(lambda: gone == [1006])
         assert len(server.hub) == 0
-        await until(lambda: server._engine.counts.open == 0)
+        await until(lambda: server._network.counts.open == 0)
 
 
 async def test_message_right_behind_the_handshake_is_not_lost() -> None:

@@ -10,6 +10,7 @@ from browsing import Browser, problem, read_json
 from serving import new_server, running, soon, until
 
 from wshttp import Server, Session
+from wshttp.sessions.ids import SessionId
 from wshttp.testing import FakeClock
 
 FORGED = "A" * 43
@@ -38,6 +39,35 @@ def server_of(clock: FakeClock | None = None, users_file: str | None = None, **s
 
 def header(token: str) -> dict[str, str]:
     return {"Authorization": f"Session {token}"}
+
+
+@pytest.mark.feature("L1")
+async def test_client_without_a_session_is_told_how_to_get_one() -> None:
+    """Only one that had none: whose session has ended, or whose token is unknown, is told that it is over."""
+    server = server_of(session={"auto_start": False})
+
+    @server.get("/need")
+    def need(request: Any) -> str:
+        return request.session.ref
+
+    @server.post("/gone")
+    async def gone(request: Any) -> str:
+        await request.end_session()
+        return request.session.ref
+
+    def detail(response: Any) -> str:
+        assert problem(response) == (401, "session-ended")
+        return read_json(response)["detail"]
+
+    async with running(server) as base:
+        browser = Browser(base)
+        assert detail(await browser.get("/need")) == "there is no session; POST /wshttp/session starts one"
+        browser.cookies["wshttp"] = FORGED
+        assert detail(await browser.get("/need")) == "the session has ended"
+        assert detail(await Browser(base).get("/wshttp/session")).startswith("there is no session")
+        await browser.post("/wshttp/session")
+        assert (await browser.get("/need")).code == 200
+        assert detail(await browser.post("/gone")) == "the session has ended"
 
 
 # --- cookie -------------------------------------------------------------------------------------
@@ -313,7 +343,7 @@ async def test_parallel_first_requests_of_an_address_make_one_session() -> None:
     async with running(server) as base:
         asked = [asyncio.create_task(Browser(base).get("/who")) for _ in range(20)]
         await soon(started.wait())
-        counts = server._engine.counts  # type: ignore[union-attr]  # it runs
+        counts = server._network.counts
         await until(lambda: counts.open == 20)
         assert not any(each.done() for each in asked)
         release.set()
@@ -709,3 +739,28 @@ async def test_clock_that_is_set_back_ends_nothing_early_or_late(clock: FakeCloc
             assert read_json(await browser.get("/who"))["ref"] == ref
         clock.advance(1201)
         assert read_json(await browser.get("/who"))["ref"] != ref
+
+
+@pytest.mark.feature("E4")
+@pytest.mark.parametrize("identity", ["cookie", "header"])
+async def test_restarted_session_is_of_the_kind_that_was_presented(identity: str) -> None:
+    """A cookie for a cookie, a header for a header, also where the client's address has a session already."""
+    server = server_of(session={"identity": ["ip", "cookie", "header"]})
+    server.on_invalid_session(lambda request, reason: True)
+    async with running(server) as base:
+        assert read_json(await Browser(base).get("/who"))["identity"] == "ip"
+        created = await server.sessions.create(remote_ip="127.0.0.1", identity=identity, start={"shop": "berlin"})
+        assert created.id is not None
+        await server.sessions.end(created)
+        browser = Browser(base)
+        if identity == "cookie":
+            browser.cookies["wshttp"] = created.id.value
+        else:
+            browser.headers = header(created.id.value)
+        response = await browser.get("/who")
+        assert read_json(response)["identity"] == identity
+        token = browser.cookies["wshttp"] if identity == "cookie" else response.headers["Session-Token"]
+        session = await server.sessions.get(SessionId.presented_token(token) or "")
+        assert session is not None
+        assert session.start_parameters == {"shop": "berlin"}
+        assert (session.ref == created.ref, await server.sessions.count()) == (False, 2)

@@ -99,6 +99,17 @@ class Authenticator:
                 return user
             self._cache.drop(key)
 
+    def holds(self, user: User) -> bool:
+        """Tell whether a user whom `verify` returned is still what he was: in the file, by this password, with these roles.
+
+        What the functions of `on_authenticate` said of their own users is not asked again.
+        """
+        if not user.listed:
+            return True
+        entry = self.users_file.find(user.name) if self.users_file is not None else None
+        same_line = entry is not None and entry.version == user.version
+        return same_line and self._roles.get(user.name, ()) == user.roles
+
     def forget(self, user: str) -> None:
         """Drop what is remembered of a user; a check that is under way is not remembered either."""
         self._forgotten += 1
@@ -178,7 +189,7 @@ class Authenticator:
         entry = self.users_file.find(verified.account) if self.users_file is not None else None
         if entry is None or entry.version != verified.version:
             return None
-        return User(verified.account, self._roles.get(verified.account, ()), entry.version)
+        return User(verified.account, self._roles.get(verified.account, ()), entry.version, listed=True)
 
 
 async def _call(hook: Hook, credentials: BasicCredentials, request: object) -> User | Literal[False] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +17,5 @@ class User:
     name: str
     roles: tuple[str, ...] = ()
     version: str = ""
+    listed: bool = field(default=False, compare=False, repr=False)
+    """The user is one of the users file, which may say otherwise at any time; set by ourselves."""

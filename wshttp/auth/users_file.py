@@ -21,7 +21,6 @@ from typing import Final
 
 from wshttp.auth import htpasswd
 from wshttp.auth.passwords import DEFAULT_COST
-from wshttp.errors import UsageError
 from wshttp.sessions.clock import Clock, SystemClock
 
 MAX_SIZE: Final = 16 * 1024 * 1024
@@ -156,8 +155,7 @@ def write_user(path: str | os.PathLike[str], user: str, password_hash: str) -> b
     A reader sees the old file or the new one, never a mixture, and writers in parallel lose nothing.
     Makes the file (mode 0600) where there is none; keeps owner, mode, comments and other lines where there is one,
     and, where `path` is a symbolic link, the link.
-    `UsageError` on a name or a hash that `UsersFile` would refuse, and where there is no such folder;
-    `OSError` where the file cannot be replaced.
+    `UsageError` on a name or a hash that `UsersFile` would refuse; `OSError` where the file cannot be replaced.
     """
     name = htpasswd.check_user_name(user)
     htpasswd.parse_hash(password_hash)
@@ -216,7 +214,7 @@ def _locked_folder(folder: str) -> Iterator[int]:
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
-        raise UsageError(f"there is no folder {folder}; make it first: mkdir -p {shlex.quote(folder)}") from None
+        raise FileNotFoundError(f"there is no folder {folder}; make it first: mkdir -p {shlex.quote(folder)}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

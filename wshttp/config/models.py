@@ -160,9 +160,13 @@ class ServerSettings(Section):
     max_connections_per_ip: Count = live(
         0, "Open connections per client address (IPv6: per prefix); one above it is answered 429.\n`0`: no limit."
     )
-    max_header_size: Size = live("64KiB", "The size of a request's line and headers together.")
+    max_header_size: Size = live(
+        "64KiB", "The size of a request's line and headers together.\n`0`: no limit but that of a read buffer, 100 MiB."
+    )
     max_body_size: Size = live(
-        "10MiB", "The size of a request's body; a larger one is refused.\nUploads have their own limits: see `uploads`."
+        "10MiB",
+        "The size of a request's body; a larger one is refused.\n"
+        "Uploads have their own limits: see `uploads`.\n`0`: no limit.",
     )
     header_timeout: Duration = live(
         "10s",
@@ -181,7 +185,8 @@ class ServerSettings(Section):
     )
     drain_timeout: Duration = live(
         "10s",
-        "How long a stopping server waits for its requests, and over what time it spreads the closing of its sockets.",
+        "How long a stopping server waits for its requests, and over what time it spreads the closing of its sockets.\n"
+        "End callbacks have 5 seconds more.\n`0`: it waits for no request, and closes all sockets at once.",
     )
 
 
@@ -199,7 +204,8 @@ class DriftSettings(Section):
     )
     user_agent: Annotated[DriftPolicy, choice(DriftPolicy)] = fixed(
         "off",
-        "What to do when the `User-Agent` header changes, with the same words as `session.drift.ip`.\n"
+        "What to do when the `User-Agent` header changes: `off`, `log` and `strict` as for `session.drift.ip`;"
+        " `prefix` compares it without version numbers, and refuses another browser but not a newer one.\n"
         "Browsers change it with every update, so it is off.",
     )
 
@@ -262,7 +268,7 @@ class SessionSettings(Section):
         "- `cookie`, `header`, `url`: a random token that the client keeps;\n"
         "- `ip`: the client's address, for anonymous sessions only, shared by all behind that address.\n"
         "\n"
-        "New anonymous sessions start by `ip` where it is listed, else by cookie, else by header.",
+        "New anonymous sessions start by the first of `ip`, `cookie`, `header`, `url` that is listed.",
     )
     idle_timeout: Duration = live(
         "20m",
@@ -311,15 +317,21 @@ class SessionSettings(Section):
     )
     max_data: Size = live("64KiB", "The size of one session's data, as JSON.\n`0`: no limit.")
     callback_timeout: Duration = live(
-        "30s", "How long a session callback may take before it is cancelled and reported.\n`0`: no limit."
+        "30s",
+        "How long a callback may take before it is cancelled and reported: each but `on_request` and `on_authenticate`,"
+        " which belong to a request.\n"
+        "`on_session_ending` has 1 second at most.\n`0`: no limit.",
     )
     tombstone: Duration = live(
         "5m",
         "How long the end of a session, or of a token that was renewed, is remembered.\n"
-        "For so long a late client is told why, and a renewed token is refused without touching the client's cookie.",
+        "For so long a late client is told why, and a renewed token is refused without touching the client's cookie.\n"
+        "`0`: nothing is remembered; a late client counts as one with an unknown token.",
     )
     presence_grace: Duration = live(
-        "10s", "How long somebody without a connection still counts as present, so that a page reload is no leaving."
+        "10s",
+        "How long somebody without a connection still counts as present, so that a page reload is no leaving.\n"
+        "`0`: they leave at once.",
     )
     cookie: CookieSettings = group(CookieSettings)
     header: HeaderSettings = group(HeaderSettings)
@@ -383,7 +395,11 @@ class AuthSettings(Section):
         "Failed log-ins per account and address within `auth.failure_window` before further ones have to wait.\n"
         "The wait grows, and the answer is 429 with `Retry-After`.\n`0`: no limit.",
     )
-    failure_window: Duration = live("15m", "How long a failed log-in counts.")
+    failure_window: Duration = live(
+        "15m",
+        "How long a failed log-in counts.\n"
+        "`0`: not at all; only the bound of 100 failures in a row remains (see howto/login.md).",
+    )
     threads: Annotated[int, whole(1, 64)] = fixed(
         2,
         "Threads that hash passwords.\nMore of them let more people log in at once and leave less of the machine to the rest.",
@@ -400,7 +416,9 @@ class WebSocketSettings(Section):
     ping_timeout: Duration = live(
         "20s", "How long an answer may take before the connection is closed with 1011.\n`0`: no limit."
     )
-    max_message_size: Size = live("1MiB", "The size of one message; a larger one closes the connection with 1009.")
+    max_message_size: Size = live(
+        "1MiB", "The size of one message; a larger one closes the connection with 1009.\n`0`: no limit but 2 GiB."
+    )
     max_messages_per_second: Rate = live(
         0, "Messages per second and connection; one that keeps above it is closed with 1013.\n`0`: no limit."
     )
@@ -412,7 +430,8 @@ class WebSocketSettings(Section):
     allowed_origins: Origins = live(
         [],
         "Origins of pages of other hosts that may open a WebSocket; pages of the server's own host always may.\n"
-        "Compared as a whole: scheme, host and port.",
+        "Compared as a whole: scheme, host and port.\n"
+        "They hold for handshakes only: other hosts' pages may send no request that changes something.",
     )
     send_buffer_limit: Size = live(
         "1MiB", "How much may wait to be sent to one connection before it counts as slow.\n`0`: no limit."
@@ -489,7 +508,9 @@ class StoreSettings(Section):
         "A relative path is relative to the working directory.",
     )
     timeout: Duration = fixed(
-        "2s", "How long the store may take to answer before a request is answered 503.\n`0`: no limit."
+        "2s",
+        "How long a request waits for a session that another one is just starting, before it is answered 503.\n"
+        "The memory store itself answers at once.\n`0`: no limit.",
     )
 
 

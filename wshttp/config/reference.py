@@ -36,7 +36,7 @@ A section that is empty in the file keeps its defaults.
 
 - A duration is `500ms`, `30s`, `20m`, `8h`, `7d`, or several of these as in `1h30m`; a bare number is seconds.
 - A size is `512B`, `64KiB`, `10MB` or `1.5GiB`; a bare number is bytes. `KiB` is 1024 bytes, `KB` is 1000.
-- `0` for a limit or a time-out means none.
+- `0` for a limit or a time-out means none, unless the setting says something else below.
 - `null` means "not set".
 - YAML reads an unquoted `off` as a boolean; where `off` is one of the values, it is understood.
 - In a pattern `*` stands for any text. Put text that begins with `*` in quotes.

@@ -103,6 +103,8 @@ class TrustedProxies:
         self.header = header
         self._hops = _forwarded_hops if header.lower() == "forwarded" else _listed_hops
         believed = {header.lower(), "x-forwarded-proto", "x-forwarded-host"}
+        # Names in a `HTTPHeaders` have capitals like these.
+        self._spoken = FORWARDING_HEADERS | {"-".join(word.capitalize() for word in header.split("-"))}
         self._never_believed = frozenset(name for name in FORWARDING_HEADERS if name.lower() not in believed)
 
     def trusts(self, peer_ip: str | None) -> bool:
@@ -124,7 +126,7 @@ class TrustedProxies:
 
     def strip(self, peer_ip: str | None, headers: MutableMapping[str, str]) -> None:
         """Delete the headers in which this peer may not speak for others, so that no handler believes them."""
-        rejected = self._never_believed if self.trusts(peer_ip) else FORWARDING_HEADERS
+        rejected = self._never_believed if self.trusts(peer_ip) else self._spoken
         if rejected.isdisjoint(headers):
             return
         for name in rejected.intersection(headers):

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from wshttp.errors import ConnectionClosed, SessionEnded, answer_for
-from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, SLOW, VANISHED, Close, sendable
+from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, RENEWED, SLOW, VANISHED, Close, sendable
 from wshttp.realtime.format import PLAIN, Format, Message, size_of
 from wshttp.realtime.rate import TokenBucket
 from wshttp.realtime.transport import Transport
@@ -31,6 +31,10 @@ INBOX: Final = 64
 
 INBOX_BYTES: Final = 1024 * 1024
 """Bytes of such messages: of large ones, fewer may wait."""
+
+LONGEST_EXCUSE: Final = 300.0
+"""Seconds on one message after which a busy handler excuses a silent peer no longer, with its inbox full: as nothing is
+read meanwhile, nobody would ever notice that the peer has gone."""
 
 MessageHandler: TypeAlias = Callable[["Connection", Message], Awaitable[None] | None]
 
@@ -58,6 +62,7 @@ class Connection:
     ) -> None:
         self.id = secrets.token_hex(8)
         self.session = session
+        self._key = None if session is None else session.record.key
         self.remote_ip = remote_ip
         self.path = path
         self.user_agent = user_agent
@@ -72,6 +77,7 @@ class Connection:
         """Done when `on_disconnect` has run."""
         self.admission: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """Whether `on_connect` let it in, once that is known: only then is there an `on_disconnect`."""
+        self._was_closed_here = False
         self._ping_sent_at: float | None = None
         self._heard_at = 0.0
         self._hub = hub
@@ -80,6 +86,7 @@ class Connection:
         self._inbox: deque[Message] = deque()
         self._inbox_bytes = 0
         self._worker: asyncio.Task[None] | None = None
+        self._busy_since = 0.0
         self._room: asyncio.Future[None] | None = None
         self._rate = TokenBucket(hub.settings.max_messages_per_second, hub.clock.monotonic())
         self._last_write: asyncio.Future[None] | None = None
@@ -96,6 +103,17 @@ class Connection:
     def paused(self) -> bool:
         """Whether handlers are so far behind that nothing more is read from the peer."""
         return self._room is not None
+
+    def require_open(self) -> None:
+        """Raise where nothing that was asked for over this connection may take effect any more.
+
+        `SessionEnded` if its session has ended, `ConnectionClosed` if it was closed here. What a peer sent before it
+        closed the connection itself still counts.
+        """
+        if self.session is not None and self.session.ended is not None:
+            raise SessionEnded(self.session.ref, self.session.ended)
+        if self.closed is not None and self._was_closed_here:
+            raise ConnectionClosed(*self.closed)
 
     # --- sending ------------------------------------------------------------------------------------
 
@@ -160,6 +178,7 @@ class Connection:
         A connection that was closed meanwhile closes now.
         """
         self._handler = handler
+        self._busy_since = self._hub.clock.monotonic()
         self._worker = asyncio.create_task(self._begin(transport, begin))
 
     async def _begin(self, transport: Transport, begin: Callable[[], Awaitable[None] | None]) -> None:
@@ -192,6 +211,7 @@ class Connection:
             while self._inbox:
                 message = self._inbox.popleft()
                 self._inbox_bytes -= size_of(message)
+                self._busy_since = self._hub.clock.monotonic()
                 await self._handle(message)
                 if len(self._inbox) < INBOX // 2 and self._inbox_bytes < INBOX_BYTES // 2:
                     self._make_room()
@@ -212,6 +232,8 @@ class Connection:
     async def _run(self, call: Callable[[], Awaitable[None] | None]) -> None:
         """Call what the application has for an event, as one unit of work, and commit it."""
         with UnitOfWork() as unit:
+            if self.session is not None and self._key is not None:
+                unit.bind(self.session.ref, self._key)
             try:
                 result = call()
                 if result is not None:
@@ -237,6 +259,9 @@ class Connection:
         except Exception as error:
             self._failed(error)
             return False
+        if session.record.key != self._key:
+            self.close(*RENEWED)  # on another node, or its notice is still on its way
+            return False
         return True
 
     def _failed(self, error: Exception) -> None:
@@ -253,13 +278,15 @@ class Connection:
     def check_pulse(self, now: float, interval: float, timeout: float, verdict: Close) -> None:
         """Ping a peer that was silent for `interval` seconds; close one that stays silent for `timeout` more.
 
-        While a handler is busy the transport may have stopped reading: that proves nothing against the peer.
+        While a handler is busy the transport may have stopped reading: for a while that proves nothing against the peer.
         """
         if self._transport is None or not interval:
             return
         if self._ping_sent_at is not None and self._transport.heard_at >= self._ping_sent_at:
             self._ping_sent_at = None
-        if self.paused:
+        if self.paused and now - self._busy_since >= LONGEST_EXCUSE:
+            self.vanished(verdict)
+        elif self.paused:
             self._ping_sent_at = None if self._ping_sent_at is None else now
         elif self._ping_sent_at is None:
             if now - self._transport.heard_at >= interval:
@@ -275,9 +302,12 @@ class Connection:
         return is_new
 
     def vanished(self, verdict: Close) -> None:
-        """Close a connection whose peer is gone: nobody will answer a close frame."""
+        """Close a connection whose peer is gone: nobody will answer a close frame.
+
+        The message in hand is still handled before `on_disconnect`, as long as the hub waits for it.
+        """
         transport = self._transport
-        self.close(*verdict)
+        self._close(verdict, self._worker)
         if transport is not None:
             transport.abort()
 
@@ -288,15 +318,19 @@ class Connection:
 
         Raises `UsageError` for a code, or a reason over 123 bytes, that no close frame may carry.
         """
+        self._close(sendable(code, reason))
+
+    def _close(self, verdict: Close, last: asyncio.Future[None] | None = None) -> None:
         if self.closed is not None:
             return
-        self.closed = sendable(code, reason)
+        self.closed = verdict
+        self._was_closed_here = True
         self._inbox.clear()
         self._inbox_bytes = 0
         self._make_room()
-        self.disconnected = self._hub.part(self)
+        self.disconnected = self._hub.part(self, last)
         if self._transport is not None:
-            self._transport.close(code, reason)
+            self._transport.close(*verdict)
 
     def lost(self, code: int | None, reason: str | None) -> None:
         """Take note that the peer closed, or vanished (1006); what it sent before is still handled."""

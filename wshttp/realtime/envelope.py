@@ -17,7 +17,7 @@ from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
-from wshttp.sessions.data import Json, checked, read_json
+from wshttp.sessions.data import Json, checked, read_json, require_few_values
 from wshttp.sessions.session import whole_seconds
 
 VERSION: Final = 1
@@ -94,6 +94,7 @@ class EnvelopeSocket:
             raise Forbidden(f"a connection joins up to {MAX_TOPICS} topics")
         if not await self._may_join(connection, topic):
             raise Forbidden(f"joining {topic!r} is not allowed here")
+        connection.require_open()
         connection.subscribe(topic)
         members: list[Json] = [
             {**member.describe(), "connections": member.connections} for member in self._hub.presence.members(topic)
@@ -132,6 +133,7 @@ class EnvelopeSocket:
         if not await self._callbacks.notify("message", connection, envelope.get("data")):
             connection.close(*INTERNAL_ERROR)
             raise ConnectionClosed(*INTERNAL_ERROR)  # so that nothing of it is committed; the fault is reported already
+        connection.require_open()
 
 
 def _time_left(connection: Connection) -> Envelope:
@@ -140,9 +142,13 @@ def _time_left(connection: Connection) -> Envelope:
 
 
 def _parse(message: Message) -> Envelope:
-    """Read an envelope: a JSON object with a `type`, nested no deeper than a session's data."""
+    """Read an envelope: a JSON object with a `type`, within the bounds of a session's data."""
     try:
-        envelope: Any = read_json(message)
+        text = message if isinstance(message, str) else message.decode()
+        require_few_values(text)
+        envelope: Any = read_json(text)
+    except InvalidValue as error:
+        raise BadRequest(str(error)) from None
     except (ValueError, RecursionError):
         raise BadRequest("a message is a JSON object with a `type`; this is not JSON") from None
     if not isinstance(envelope, dict) or not isinstance(envelope.get("type"), str):

@@ -27,13 +27,18 @@ from wshttp.sessions.data import Json
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.session import Session
 from wshttp.sessions.slices import Slices
-from wshttp.sessions.unit_of_work import UnitOfWork
 
 BEAT: Final = 1.0
 """Seconds between looks at who has to be pinged, has not answered, or has left a topic for good."""
 
 LAST_PARTINGS: Final = 1.0
 """Seconds that `on_disconnect` of the last connections has when the hub stops; those of sessions have had theirs."""
+
+LONGEST_LAST_MESSAGE: Final = 30.0
+"""Seconds for which `on_disconnect` waits for the handler of the last message, where `session.callback_timeout` is 0."""
+
+CLEANING_UP: Final = 1.0
+"""Seconds that a cancelled handler gets before it is left to itself."""
 
 Filter: TypeAlias = Callable[[Connection], bool] | Collection[Connection]
 
@@ -159,7 +164,7 @@ class Hub:
         if not self._per_address[address]:
             del self._per_address[address]
         for topic in list(connection.topics):
-            self.unsubscribe(connection, topic)
+            self._leave(connection, topic, on_purpose=False)
         session = connection.session
         if session is None:
             return
@@ -178,19 +183,23 @@ class Hub:
         return connection is not None
 
     async def _disconnect(self, connection: Connection, last: asyncio.Future[None] | None) -> None:
-        """Run `on_disconnect`, once per connection that `on_connect` let in, and commit what it changed."""
+        """Run `on_disconnect`, once per connection that `on_connect` let in."""
         if last is not None:
-            await asyncio.wait({last})
+            await self._let_finish(connection, last)
         if await connection.admission and self._callbacks["disconnect"]:
             code, reason = connection.closed or (None, None)
-            with UnitOfWork() as unit:
-                await self._callbacks.notify("disconnect", connection, code, reason)
-                try:
-                    await unit.commit()
-                except SessionEnded:
-                    pass  # the usual case: it is the end of the session that closes its connections
-                except WshttpError:
-                    _log.exception("what on_disconnect changed could not be committed")
+            await self._callbacks.notify("disconnect", connection, code, reason)
+
+    async def _let_finish(self, connection: Connection, last: asyncio.Future[None]) -> None:
+        """Wait for the handler of the last messages. Nobody is there to hear it: in the end it is cancelled."""
+        patience = self._callbacks.timeout or LONGEST_LAST_MESSAGE
+        _, hanging = await asyncio.wait({last}, timeout=patience)
+        if hanging:
+            _log.error(
+                "a handler of %s is cancelled: its client left %g s ago", connection.path or "a connection", patience
+            )
+            last.cancel()
+            await asyncio.wait({last}, timeout=CLEANING_UP)
 
     # --- sending ------------------------------------------------------------------------------------
 
@@ -222,7 +231,13 @@ class Hub:
         include: Filter | None = None,
         exclude: Filter | None = None,
     ) -> int:
-        """Publish on a topic and return to how many it went; `wshttp.v1` clients get it with topic and sender."""
+        """Publish on a topic and return to how many it went; `wshttp.v1` clients get it with topic and sender.
+
+        Raises `SessionEnded` and `ConnectionClosed` where `sender` has nothing to say any more: see
+        `Connection.require_open`.
+        """
+        if sender is not None:
+            sender.require_open()
         origin = None if sender is None else {"ref": _member_ref(sender), "user": sender.user}
         receivers = self._chosen(None, None, None, topic)
         return await self._post(receivers, lambda form: form.published(topic, data, origin), include, exclude)
@@ -246,7 +261,7 @@ class Hub:
             for each in base
             if (ref is None or (each.session is not None and each.session.ref == ref))
             and (topic is None or topic in each.topics)
-            and (user is None or each.user == user)
+            and (user is None or _user_of(each) == user)
         ]
 
     async def _post(
@@ -285,20 +300,23 @@ class Hub:
             return
         connection.topics.add(topic)
         self._by_topic.setdefault(topic, {})[connection] = None
-        member = self.presence.join(topic, _member_ref(connection), connection.user)
+        member = self.presence.join(topic, _member_ref(connection), _user_of(connection))
         if member is not None:
             self._announce("joined", topic, member, but=connection)
 
     def unsubscribe(self, connection: Connection, topic: str) -> None:
-        """Take a connection out of a topic."""
-        if topic not in connection.topics:
-            return
+        """Take a connection out of a topic, at once: there is grace only for those whose connection goes away."""
+        if topic in connection.topics:
+            self._leave(connection, topic, on_purpose=True)
+
+    def _leave(self, connection: Connection, topic: str, *, on_purpose: bool) -> None:
         connection.topics.discard(topic)
         held = self._by_topic.get(topic, {})
         held.pop(connection, None)
         if not held:
             self._by_topic.pop(topic, None)
-        member = self.presence.leave(topic, _member_ref(connection), self.clock.monotonic())
+        now = self.clock.monotonic()
+        member = self.presence.leave(topic, _member_ref(connection), now, on_purpose=on_purpose)
         if member is not None:
             self._announce("left", topic, member)
 
@@ -329,14 +347,15 @@ class Hub:
         for connection in self.of_session(record.ref):
             connection.close(*RENEWED)
 
-    def ended(self, record: Record, reason: Reason) -> Awaitable[None]:
+    def ended(self, record: Record, reason: Reason) -> Awaitable[None] | None:
         connections = self.of_session(record.ref)
         self.tell(connections, {"type": "ended", "reason": str(reason)})
         for connection in connections:
             connection.close(*session_ended(reason))
         for topic, member in self.presence.remove(record.ref):
             self._announce("left", topic, member)
-        return _all_done(self._partings.get(record.ref, ()))
+        partings = self._partings.get(record.ref)
+        return _all_done(set(partings)) if partings else None
 
     # --- heartbeat ----------------------------------------------------------------------------------
 
@@ -399,10 +418,14 @@ def _member_ref(connection: Connection) -> str:
     return connection.id if connection.session is None else connection.session.ref
 
 
+def _user_of(connection: Connection) -> str | None:
+    """Who is logged in, whoever's unit of work it is that asks: the hub keeps its own books."""
+    return None if connection.session is None else connection.session.record.user
+
+
 def _passes(chosen: Filter, connection: Connection) -> bool:
     return chosen(connection) if callable(chosen) else connection in chosen
 
 
 async def _all_done(futures: Collection[asyncio.Future[None]]) -> None:
-    if futures:
-        await asyncio.wait(set(futures))
+    await asyncio.wait(futures)

@@ -7,11 +7,9 @@ No I/O and no clock: the time is an argument, and what has to be announced is re
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import takewhile
 
 from wshttp.sessions.data import Json
-
-NEVER: Final = float("inf")
 
 
 @dataclass(slots=True)
@@ -21,7 +19,6 @@ class Member:
     ref: str
     user: str | None
     connections: int = 0
-    leaves_at: float = NEVER
 
     def describe(self) -> dict[str, Json]:
         return {"ref": self.ref, "user": self.user}
@@ -34,7 +31,8 @@ class Presence:
     grace: float
     _topics: dict[str, dict[str, Member]] = field(default_factory=dict)
     _by_ref: dict[str, set[str]] = field(default_factory=dict)
-    _leaving: set[tuple[str, str]] = field(default_factory=set)
+    _leaving: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When they will have left, by topic and ref; the first to leave first, as `grace` is the same for all."""
 
     def join(self, topic: str, ref: str, user: str | None) -> Member | None:
         """Count one more connection of a session; return the member if it is to be announced."""
@@ -47,22 +45,24 @@ class Presence:
         announce = is_new or member.user != user
         member.user = user
         member.connections += 1
-        member.leaves_at = NEVER
-        self._leaving.discard((topic, ref))
+        self._leaving.pop((topic, ref), None)
         return member if announce else None
 
-    def leave(self, topic: str, ref: str, now: float) -> Member | None:
-        """Count one connection less; return the member if it left for good (there is no grace)."""
+    def leave(self, topic: str, ref: str, now: float, *, on_purpose: bool = False) -> Member | None:
+        """Count one connection less; return the member if it left for good.
+
+        Grace is for those whose connection went away, not for those who left on purpose: nobody is kept in more topics
+        than their connections could be in.
+        """
         member = self._topics.get(topic, {}).get(ref)
         if member is None or member.connections == 0:
             return None
         member.connections -= 1
         if member.connections:
             return None
-        if not self.grace:
+        if on_purpose or not self.grace:
             return self._remove(topic, ref)
-        member.leaves_at = now + self.grace
-        self._leaving.add((topic, ref))
+        self._leaving[topic, ref] = now + self.grace
         return None
 
     def remove(self, ref: str) -> list[tuple[str, Member]]:
@@ -76,8 +76,8 @@ class Presence:
         return bool(self._leaving)
 
     def due(self, now: float) -> list[tuple[str, Member]]:
-        """Take out those whose grace is over, to be announced."""
-        over = [(topic, ref) for topic, ref in self._leaving if self._topics[topic][ref].leaves_at <= now]
+        """Take out those whose grace is over, to be announced; costs only what is due."""
+        over = [key for key, _ in takewhile(lambda leaving: leaving[1] <= now, self._leaving.items())]
         return [(topic, member) for topic, ref in over if (member := self._remove(topic, ref)) is not None]
 
     def members(self, topic: str) -> list[Member]:
@@ -85,7 +85,7 @@ class Presence:
         return list(self._topics.get(topic, {}).values())
 
     def _remove(self, topic: str, ref: str) -> Member | None:
-        self._leaving.discard((topic, ref))
+        self._leaving.pop((topic, ref), None)
         members = self._topics.get(topic, {})
         member = members.pop(ref, None)
         if not members:

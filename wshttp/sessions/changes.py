@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
-from wshttp.errors import DataTooLarge, InvalidValue
+from wshttp.errors import DataTooLarge, InvalidValue, SessionEnded
 from wshttp.sessions.data import Json, checked, encoded_size
-from wshttp.sessions.record import Record
+from wshttp.sessions.record import RENEWED, Record
 
 
 class _Absent:
@@ -43,7 +43,9 @@ class Changes:
     idle_timeout: float | None = None
     """A new idle time-out, in seconds; `None` leaves it."""
     absolute_timeout: float | None = None
-    holder: str | None = None
+    key: bytes | None = None
+    """Under which the session must still be found, or nothing is changed and `SessionEnded` is raised; `None`: any."""
+    lock: str | None = None
     """Who must hold the session's lock, or nothing is changed and `LockLost` is raised; `None`: nobody need."""
     token: str = ""
     """What the caller calls this change, where it may have to ask for it again; see `Store`."""
@@ -56,8 +58,11 @@ class Conflict(Exception):
 def merge(record: Record, changes: Changes, max_data: int) -> None:
     """Write the values into the record, all or none of them.
 
-    Raises `Conflict` when an expected value has gone and `DataTooLarge` above `max_data` bytes (0: no limit).
+    Raises `Conflict` when an expected value has gone, `DataTooLarge` above `max_data` bytes (0: no limit), and
+    `SessionEnded` (`renewed`) where the session has another key by now.
     """
+    if changes.key is not None and changes.key != record.key:
+        raise SessionEnded(record.ref, RENEWED)
     for key, value in changes.expected.items():
         if _differs(record.data.get(key, ABSENT), value):
             raise Conflict

@@ -17,8 +17,8 @@ MISSING: Final[Any] = None
 """What a decorator gets that is written with parentheses; `Callbacks.register` says so."""
 
 
-class CallbackDecorators:
-    """One method per callback; each takes a function and returns it."""
+class SessionDecorators:
+    """One method per callback of sessions and their sockets; each takes a function and returns it."""
 
     callbacks: Callbacks
 
@@ -58,10 +58,6 @@ class CallbackDecorators:
         """Call `function(user, password, request)` to check a password: a `User`, `False`, or `None` for the next to say."""
         return self.callbacks.register("authenticate", function)
 
-    def on_request(self, function: F = MISSING) -> F:
-        """Call `function(request)` for what no route and no file took; it answers like an endpoint, `None` is 404."""
-        return self.callbacks.register("request", function)
-
     def on_connect(self, function: F = MISSING) -> F:
         """Call `function(connection)` before a WebSocket is accepted: `False` refuses it."""
         return self.callbacks.register("connect", function)
@@ -82,6 +78,20 @@ class CallbackDecorators:
         """Call `function(connection, code, reason)` when a WebSocket is closed."""
         return self.callbacks.register("disconnect", function)
 
+    def scheduled(self, name: str) -> Callable[[F], F]:
+        """Call the decorated `function(session, data)` when an event scheduled under `name` is due."""
+        if not isinstance(name, str):
+            raise UsageError('a scheduled function has a name: @server.scheduled("remind")')
+        return lambda function: self.callbacks.register_scheduled(name, function)
+
+
+class CallbackDecorators(SessionDecorators):
+    """Those of a server: besides sessions it has a life, and requests that nobody answers."""
+
+    def on_request(self, function: F = MISSING) -> F:
+        """Call `function(request)` for what no route and no file took; it answers like an endpoint, `None` is 404."""
+        return self.callbacks.register("request", function)
+
     def on_startup(self, function: F = MISSING) -> F:
         """Call `function(server)` before the server listens."""
         return self.callbacks.register("startup", function)
@@ -89,9 +99,3 @@ class CallbackDecorators:
     def on_shutdown(self, function: F = MISSING) -> F:
         """Call `function(server)` when all sessions have been dealt with."""
         return self.callbacks.register("shutdown", function)
-
-    def scheduled(self, name: str) -> Callable[[F], F]:
-        """Call the decorated `function(session, data)` when an event scheduled under `name` is due."""
-        if not isinstance(name, str):
-            raise UsageError('a scheduled function has a name: @server.scheduled("remind")')
-        return lambda function: self.callbacks.register_scheduled(name, function)

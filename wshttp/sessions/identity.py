@@ -56,15 +56,22 @@ class Recognised:
     """The session that a request belongs to, and what else was found on the way."""
 
     session: Session | None = None
+    key: bytes | None = None
+    """Under which it was found."""
     unknown_cookie: bool = False
     """A cookie names no session that is or recently was: the client is to forget it."""
     live_cookie: bool = False
     """A cookie names a live session; with `unknown_cookie`, there are several cookies of one name."""
     invalid: Tombstone | None = None
     """What is left of the session that the client asked for, if it is over."""
-    presented_invalid: bool = False
-    """The client asked for a session that is over or never was."""
+    invalid_identity: str | None = None
+    """By which identity the client asked for a session that is over or never was."""
     tokens: dict[str, Session] = field(default_factory=dict)
+
+    def take(self, identity: str, session: Session, token: SessionId) -> None:
+        """Take note of a live token; of several cookies the first counts."""
+        if identity not in self.tokens:
+            self.tokens[identity], self.key = session, token.key
 
 
 async def recognise(sessions: SessionList, presented: Presented, *, touch: bool = True) -> Recognised:
@@ -86,20 +93,20 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
         await _with_user(sessions, presented, presented.verified, found, touch)
     elif found.session is None and "ip" in listed and presented.usable("ip"):
         found.session = await sessions.get(sessions.ip_id(presented.remote_ip), touch=touch)
+    if found.session is not None and not found.tokens:
+        found.key = found.session.record.key
     return found
 
 
 async def _by_cookie(
     sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
 ) -> None:
-    session = await _find_token(sessions, presented, value, touch)
-    if isinstance(session, Session):
+    what = await _take_token(sessions, presented, identity, value, found, touch)
+    if isinstance(what, Session):
         found.live_cookie = True
-        found.tokens.setdefault(identity, session)
         return
-    found.presented_invalid = True
-    found.invalid = found.invalid or session
-    if session is None or session.reason != RENEWED:
+    found.invalid = found.invalid or what
+    if what is None or what.reason != RENEWED:
         # A renewed token is refused, and the cookie left alone: its successor may be on its way to the client.
         found.unknown_cookie = True
 
@@ -107,13 +114,23 @@ async def _by_cookie(
 async def _by_token(
     sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
 ) -> None:
-    session = await _find_token(sessions, presented, value, touch)
-    if isinstance(session, Session):
-        found.tokens[identity] = session
-        return
-    found.presented_invalid = True
-    found.invalid = session
-    raise InvalidToken(found, session)
+    what = await _take_token(sessions, presented, identity, value, found, touch)
+    if not isinstance(what, Session):
+        found.invalid = what
+        raise InvalidToken(found, what)
+
+
+async def _take_token(
+    sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
+) -> Session | Tombstone | None:
+    """Find what a token names, and take note of it."""
+    token = SessionId.presented_token(value)
+    what = None if token is None else await _find_token(sessions, presented, token, touch)
+    if token is not None and isinstance(what, Session):
+        found.take(identity, what, token)
+    else:
+        found.invalid_identity = identity
+    return what
 
 
 class InvalidToken(SessionEnded):
@@ -125,11 +142,8 @@ class InvalidToken(SessionEnded):
 
 
 async def _find_token(
-    sessions: SessionList, presented: Presented, value: str, touch: bool
+    sessions: SessionList, presented: Presented, token: SessionId, touch: bool
 ) -> Session | Tombstone | None:
-    token = SessionId.presented_token(value)
-    if token is None:
-        return None
     drift = sessions.settings.drift
     may_refuse = not {drift.ip, drift.user_agent}.isdisjoint({"prefix", "strict"})
     session = await sessions.find(token, touch=touch and not may_refuse)
@@ -191,11 +205,12 @@ async def _with_user(
 
 
 async def start(
-    sessions: SessionList, presented: Presented, *, start: dict[str, Json] | None = None, replace: bool = False
+    sessions: SessionList, presented: Presented, *, start: dict[str, Json] | None = None, identity: str | None = None
 ) -> Session:
     """Start a session for a request that has none, by the identity that its client can hold.
 
-    A verified user gets a `credentials` session where that is listed. `start` are start parameters.
+    A verified user gets a `credentials` session where that is listed. `start` are start parameters; `identity` is the
+    kind of token that the client is to hold (default: as `ORDER_OF_NEW` says).
     Raises as `SessionList.create` does.
     """
     options: dict[str, Any] = {"user_agent": shortened(presented.user_agent), "start": start}
@@ -211,7 +226,7 @@ async def start(
             **options,
         )
     listed = [name for name in ORDER_OF_NEW if name in sessions.settings.identity]
-    identity = next(filter(presented.usable, listed), None)
+    identity = identity or next(filter(presented.usable, listed), None)
     if identity is None and listed:
         raise BadRequest("sessions go by address here, and the proxy did not name the client's")
     if identity is None:
@@ -236,14 +251,22 @@ async def log_in(sessions: SessionList, presented: Presented, held: Session | No
     """Make a session of a cookie or header client that of a user; the token changes, the ref stays.
 
     A client that holds none gets one; another user's is ended with `replaced`, so that nothing of it is inherited.
+    Where another log-in was first, the token of this one is over: it gets the session of the same user, under its present
+    token, or else one of its own; another user's then stays as it is.
     Raises `BadRequest` where neither cookie nor header identity is listed, and as `SessionList.renew` does.
     """
     identity = login_identity(sessions.settings.identity)
     if held is not None and held.identity in TOKEN_IDENTITIES:
-        if held.user in (None, verified.name):
-            await sessions.renew(held, user=verified.name, roles=verified.roles, version=verified.version)
-            return held
-        await sessions.end(held, "replaced")
+        try:
+            if held.user in (None, verified.name):
+                await sessions.renew(held, user=verified.name, roles=verified.roles, version=verified.version)
+                return held
+            await sessions.end(held, "replaced")
+        except SessionEnded as error:
+            if error.reason != RENEWED:
+                raise
+            if _is_logged_in(held, verified):
+                return held
     return await sessions.create(
         remote_ip=presented.remote_ip,
         identity=identity,
@@ -252,6 +275,13 @@ async def log_in(sessions: SessionList, presented: Presented, held: Session | No
         version=verified.version,
         user_agent=shortened(presented.user_agent),
     )
+
+
+def _is_logged_in(session: Session, verified: Verified) -> bool:
+    """Tell whether a session is that of a user already, and which token it has is known here."""
+    record = session.record
+    same = (record.user, record.version, record.roles) == (verified.name, verified.version, verified.roles)
+    return same and record.reason is None and session.id is not None and session.id.key == record.key
 
 
 def shortened(user_agent: str | None) -> str | None:

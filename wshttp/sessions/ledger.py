@@ -10,7 +10,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Set
 from contextvars import Context
-from typing import Final, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
 
 from wshttp.sessions.callbacks import current_event
 from wshttp.sessions.slices import Slices
@@ -27,6 +28,19 @@ Delivery: TypeAlias = Callable[[], Awaitable[None]]
 _log = logging.getLogger("wshttp.ledger")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    """A delivery, what it waits for, and the future that tells that it has run."""
+
+    delivery: Delivery
+    after: asyncio.Future[Any] | None
+    done: asyncio.Future[None]
+
+    @property
+    def may_run(self) -> bool:
+        return self.after is None or self.after.done()
+
+
 class Ledger:
     """Run deliveries; those of one ref one after the other, in the order in which they came.
 
@@ -35,7 +49,7 @@ class Ledger:
 
     def __init__(self, slices: Slices) -> None:
         self._slices = slices
-        self._queues: dict[str, deque[tuple[Delivery, asyncio.Future[None]]]] = {}
+        self._queues: dict[str, deque[_Entry]] = {}
         self._ready: deque[str] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
@@ -48,25 +62,34 @@ class Ledger:
         """Which sessions have something to deliver."""
         return self._queues.keys()
 
-    def deliver(self, ref: str, delivery: Delivery) -> asyncio.Future[None]:
+    def deliver(
+        self, ref: str, delivery: Delivery, *, after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[None]:
         """Queue a delivery behind those of the same ref. It must not raise; if it does, that is logged.
 
+        It runs when `after` is done, however that came out; until then it is owed, and keeps nobody else waiting.
         The returned future is done when it has run, or when the ledger has stopped and it never will.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = _Entry(delivery, after, asyncio.get_running_loop().create_future())
         queue = self._queues.get(ref)
         if queue is None:
-            self._queues[ref] = deque([(delivery, done)])
+            self._queues[ref] = deque([entry])
+            self._idle.clear()
             if len(self._queues) >= BACKLOG:
                 self._room.clear()
-            self._hand_out(ref)
+            self._hand_out(ref, entry)
         else:
-            queue.append((delivery, done))
-        return done
+            queue.append(entry)
+        return entry.done
 
-    def _hand_out(self, ref: str) -> None:
+    def _hand_out(self, ref: str, first: _Entry) -> None:
+        """Let a worker take a session's queue, as soon as its first entry may run."""
+        if first.after is not None and not first.after.done():
+            first.after.add_done_callback(lambda _: self._hand_out(ref, first))
+            return
+        if first.done.done():
+            return  # the ledger was stopped while it waited
         self._ready.append(ref)
-        self._idle.clear()
         # A callback may wait for another session's start: it must not be able to take the last worker from it.
         if len(self._workers) < AT_ONCE or current_event() is not None:
             self._workers.add(asyncio.create_task(self._work(), context=Context()))
@@ -91,8 +114,8 @@ class Ledger:
         await asyncio.gather(*self._workers, return_exceptions=True)
         self._workers.clear()
         for queue in self._queues.values():
-            for _, done in queue:
-                done.set_result(None)
+            for entry in queue:
+                entry.done.set_result(None)
         self._queues.clear()
         self._ready.clear()
         self._idle.set()
@@ -102,12 +125,13 @@ class Ledger:
         while self._ready:
             ref = self._ready.popleft()
             queue = self._queues[ref]
-            while queue:
-                delivery, done = queue[0]
-                await self._run(delivery)
-                queue.popleft()
-                done.set_result(None)
+            while queue and queue[0].may_run:
+                await self._run(queue[0].delivery)
+                queue.popleft().done.set_result(None)
                 await self._slices.pause()
+            if queue:
+                self._hand_out(ref, queue[0])
+                continue
             del self._queues[ref]
             if len(self._queues) < BACKLOG:
                 self._room.set()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from functools import partial
 from typing import Any, Final
 
@@ -30,6 +30,12 @@ from wshttp.sessions.store import Store
 LAST_WORD: Final = 1.0
 """Seconds that `on_session_ending` has while the sockets of a session are still open."""
 
+NO_LIMIT: Final = 30.0
+"""Seconds taken for `session.callback_timeout` where that is 0: an end waits for nobody without a bound."""
+
+CLEANING_UP: Final = 5.0
+"""Seconds beyond the time-outs of a last message and its `on_disconnect` for which an end waits: both may clean up."""
+
 _log = logging.getLogger("wshttp.sessions")
 
 
@@ -44,6 +50,7 @@ class Lifecycle:
         self._closings = Ledger(slices)
         self._ledger = Ledger(slices)
         self._unsettled: dict[str, Event] = {}
+        self._waits: set[asyncio.Task[None]] = set()
 
     async def begin(self, session: Session, event: Event) -> None:
         """Run the start callbacks of a new session, and wait for them."""
@@ -111,11 +118,10 @@ class Lifecycle:
         if event.attempt == 1:
             self._statistics.ended[reason] += 1
             _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
-        return self._closings.deliver(session.ref, partial(self._close, session, event, reason))
+        close = partial(self._close, session, event, reason)
+        return self._closings.deliver(session.ref, close, after=session.starting)
 
     async def _close(self, session: Session, event: Event, reason: Reason) -> None:
-        if session.starting is not None:
-            await asyncio.shield(session.starting)
         earlier: set[asyncio.Future[None]] = set()
         if self._callbacks["session_ending"]:
             # Functions that are cancelled, reported and tried again may take longer in all; the sockets don't wait.
@@ -124,7 +130,8 @@ class Lifecycle:
         parting = self._part(session, reason)
         if parting is not None:
             earlier.add(asyncio.ensure_future(parting))
-        self._ledger.deliver(session.ref, partial(self._end, session, event, reason, earlier))
+        end = partial(self._end, session, event, reason)
+        self._ledger.deliver(session.ref, end, after=self._all_of(earlier, session) if earlier else None)
 
     async def _last_word(self, session: Session, reason: Reason) -> None:
         event = Event(new_event_id(), "session_ending", session.ref, reason=reason)
@@ -138,9 +145,20 @@ class Lifecycle:
             _log.exception("the sockets of a session were not told of its end", extra=facts(session.record))
             return None
 
-    async def _end(self, session: Session, event: Event, reason: Reason, earlier: set[asyncio.Future[None]]) -> None:
-        if earlier:
-            await asyncio.wait(earlier)
+    def _all_of(self, earlier: Collection[asyncio.Future[None]], session: Session) -> asyncio.Task[None]:
+        """Wait for what comes before an end, in a task that may be let go of."""
+        wait = asyncio.create_task(self._wait_for(earlier, session))
+        self._waits.add(wait)
+        wait.add_done_callback(self._waits.discard)
+        return wait
+
+    async def _wait_for(self, earlier: Collection[asyncio.Future[None]], session: Session) -> None:
+        patience = 2 * (self._callbacks.timeout or NO_LIMIT) + CLEANING_UP
+        _, hanging = await asyncio.wait(earlier, timeout=patience)
+        if hanging:
+            _log.error("the end of a session waits no longer for what should come before", extra=facts(session.record))
+
+    async def _end(self, session: Session, event: Event, reason: Reason) -> None:
         await self._callbacks.notify("session_end", session, reason, event=event)
         await self._settle(event)
 
@@ -170,6 +188,8 @@ class Lifecycle:
 
     async def stop(self) -> None:
         """Give up what is left."""
+        for wait in self._waits:
+            wait.cancel()
         await self._closings.stop()
         await self._ledger.stop()
 

@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from wshttp.errors import UsageError
+from wshttp.errors import UnknownReason
 from wshttp.sessions.data import Json
-
-
-class UnknownReason(UsageError, ValueError):
-    """What should be a `Reason` is none. A `ValueError`, too, as an enumeration raises it."""
 
 
 class Reason(StrEnum):
@@ -31,7 +27,7 @@ class Reason(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> None:
-        raise UnknownReason(f"{value!r} is no reason for an end; there are {', '.join(cls)}")
+        raise UnknownReason(value, cls)
 
 
 RENEWED: Final = "renewed"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wshttp.errors import InvalidValue, SessionEnded
 from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled
-from wshttp.sessions.data import Json, checked, checked_key, checked_seconds
+from wshttp.sessions.data import Json, checked, checked_key, checked_seconds, copied
 from wshttp.sessions.ids import SessionId, new_event_id
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.unit_of_work import Pending, UnitOfWork, current_unit
@@ -62,12 +62,18 @@ class Session(MutableMapping[str, Json]):
 
     @property
     def user(self) -> str | None:
-        """Who is logged in; `None` for an anonymous session."""
+        """Who is logged in; `None` for an anonymous session.
+
+        Raises `SessionEnded` in a request or message whose token somebody has renewed since, as all reading of data does:
+        who knew the token before the log-in does not become the user.
+        """
+        self._require_current()
         return self.record.user
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles of the user."""
+        """The roles of the user. Raises `SessionEnded` as `user` does."""
+        self._require_current()
         return self.record.roles
 
     @property
@@ -100,10 +106,6 @@ class Session(MutableMapping[str, Json]):
         """Seconds until it ends whatever happens; infinite if never."""
         return max(0.0, self.record.absolute_deadline - self._sessions.now())
 
-    def now(self) -> float:
-        """Return the time that the record's times are on."""
-        return self._sessions.now()
-
     @property
     def ended(self) -> Reason | None:
         """Why it has ended, or `None` while it lives (as far as this node knows)."""
@@ -117,14 +119,14 @@ class Session(MutableMapping[str, Json]):
     @property
     def start_parameters(self) -> dict[str, Json]:
         """What it was started with, for a successor to be started alike; a copy."""
-        return dict(checked(self.record.start or {}))
+        return dict(copied(self.record.start or {}))
 
     def describe(self) -> dict[str, Json]:
         """Return what the client is told of its session; times in whole seconds, `None` for never."""
         return {
             "ref": self.ref,
-            "user": self.user,
-            "roles": list(self.roles),
+            "user": self.record.user,
+            "roles": list(self.record.roles),
             "identity": self.identity,
             "created_at": int(self.created_at),
             "expires_in": whole_seconds(self.expires_in),
@@ -141,7 +143,7 @@ class Session(MutableMapping[str, Json]):
         return self._local
 
     def __repr__(self) -> str:
-        return f"<Session {self.ref} {self.identity}{f' {self.user!r}' if self.user else ''}>"
+        return f"<Session {self.ref} {self.identity}{f' {self.record.user!r}' if self.record.user else ''}>"
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -163,7 +165,14 @@ class Session(MutableMapping[str, Json]):
         return unit
 
     def _pending(self) -> Pending:
-        return self.unit().pending(self)
+        unit = self.unit()
+        unit.require_current(self.record)
+        return unit.pending(self)
+
+    def _require_current(self) -> None:
+        unit = current_unit()
+        if unit is not None:
+            unit.require_current(self.record)
 
     def _writable(self) -> Pending:
         if self.record.reason is not None:
@@ -211,7 +220,7 @@ class Session(MutableMapping[str, Json]):
         pending = self._writable()
         if key in pending.changed:
             await self.unit().commit()
-        return await self._sessions.increment(self, checked_key(key), by)
+        return await self._sessions.increment(self, checked_key(key), by, session_key=self.unit().key_of(self.ref))
 
     def update(self, key: str, function: Callable[[Json], Json] = MISSING, default: Json = None) -> Awaitable[Json]:  # type: ignore[override]  # DESIGN gives the word to the atomic change of one key
         """Replace a value by what `function` makes of it and return that; atomic, and committed at once.
@@ -229,13 +238,15 @@ class Session(MutableMapping[str, Json]):
             await self.unit().commit()
         while True:
             found = self.record.data.get(key, ABSENT)
-            value = checked(function(checked(default if found is ABSENT else found)))
+            value = checked(function(checked(default) if found is ABSENT else copied(found)))
             try:
-                await self._sessions.apply(self, Changes({key: value}, expected={key: found}))
+                await self._sessions.apply(
+                    self, Changes({key: value}, expected={key: found}, key=self.unit().key_of(self.ref))
+                )
             except Conflict:
                 await self._sessions.reload(self)
                 continue
-            return checked(value)
+            return copied(value)
 
     async def commit(self) -> None:
         """Write what this request, message or callback (outside of them: anybody) has changed. Raises `SessionEnded`."""
@@ -294,12 +305,12 @@ class Session(MutableMapping[str, Json]):
         try:
             await self._sessions.acquire(self, holder, timeout)
             unit = self.unit()
-            unit.holders[self] = holder
+            unit.locks[self] = holder
             try:
                 yield self
                 await unit.commit()
             finally:
-                unit.holders.pop(self, None)
+                unit.locks.pop(self, None)
         finally:
             await self._sessions.release_lock(self, holder)
 

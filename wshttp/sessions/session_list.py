@@ -32,7 +32,8 @@ from wshttp.errors import (
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.changes import ABSENT, Changes, merge, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
-from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
+from wshttp.sessions.data import Json, checked, checked_seconds, copied, encoded_size
+from wshttp.sessions.decorators import SessionDecorators
 from wshttp.sessions.draft import Draft
 from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
 from wshttp.sessions.lifecycle import Lifecycle, facts
@@ -41,8 +42,8 @@ from wshttp.sessions.record import Ended, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.slices import Slices
 from wshttp.sessions.statistics import Statistics
-from wshttp.sessions.store import Created, Due, Exists, Full, Limits, Owed, Store
-from wshttp.sessions.unit_of_work import current_unit
+from wshttp.sessions.store import Created, Due, Exists, Full, Holder, Limits, Owed, Store
+from wshttp.sessions.unit_of_work import UnitOfWork, current_unit
 
 SWEEP_INTERVAL: Final = 0.25
 """Seconds between looks at what is due; with the calendar's interval an end is at most half a second late."""
@@ -50,8 +51,8 @@ SWEEP_INTERVAL: Final = 0.25
 START_INTERVAL: Final = 0.05
 """Seconds between looks at a session that another node is starting."""
 
-_SLICE: Final = 64
-"""Sessions taken from the store at a time."""
+_SLICE: Final = 16
+"""Sessions taken from the store at a time: they are dealt with in one go, which takes most of a slice (`SLICE`)."""
 
 _OPTIONS: Final = {field.name for field in fields(Draft)} - {"remote_ip", "identity", "user"}
 """What `create` takes besides its own parameters."""
@@ -61,10 +62,10 @@ T = TypeVar("T")
 log = logging.getLogger("wshttp.sessions")
 
 
-class SessionList:
+class SessionList(SessionDecorators):
     """All sessions, whoever holds them.
 
-    `settings` are those of `session` in the configuration and may be exchanged while it runs;
+    `settings` are those of `session` in the configuration and may be exchanged while it runs (`use`);
     `store_timeout` is in seconds and bounds the wait for a session that another caller is just starting.
 
         sessions = SessionList(settings.session, MemoryStore())
@@ -83,8 +84,8 @@ class SessionList:
         clock: Clock | None = None,
         store_timeout: float = 2.0,
     ) -> None:
-        self.settings = settings
         self.store = store
+        self.use(settings)
         self.callbacks = callbacks or Callbacks(settings.callback_timeout)
         self.statistics = Statistics()
         self.secret = settings.secret.encode() if settings.secret else secrets.token_bytes(32)
@@ -99,6 +100,11 @@ class SessionList:
         self._heart: asyncio.Task[None] | None = None
         self._sweeps = 0
         self._closing = False
+
+    def use(self, settings: SessionSettings) -> None:
+        """Take over settings; sessions that live keep their time-outs."""
+        self.settings = settings
+        self.store.use(tombstone=settings.tombstone, warn_before=settings.warn_before)
 
     # --- opening and closing ----------------------------------------------------------------------
 
@@ -150,6 +156,8 @@ class SessionList:
         settled = await self.settled(timeout)
         undelivered = 0 if settled else self._lifecycle.undelivered
         await self._lifecycle.stop()
+        if not undelivered and not self.store.outlives_process:
+            return await self.store.owed()  # what no delivery has settled goes with the process
         return undelivered
 
     async def settled(self, timeout: float | None = None) -> bool:
@@ -216,9 +224,11 @@ class SessionList:
             found = await self.store.load(session_id.key, touch=touch)
             if found is None or isinstance(found, Tombstone):
                 return found
+            if found.reason is not None:
+                return None  # no store keeps such a life; to look again would not change it
             session = await self._started(self._adopt(found, session_id))
-            if session.ended is None:  # it may have ended while it started
-                return session
+            if session.ended is None and session.record.key == session_id.key:
+                return session  # else it has ended, or was renewed, while it started
 
     async def get_by_ref(self, ref: str, *, touch: bool = False) -> Session | None:
         """Find a live session by its public name."""
@@ -267,7 +277,8 @@ class SessionList:
         if session is None:
             session = self._known[record.ref] = Session(record, self, session_id)
         _update(session, record)
-        session.id = session_id or session.id
+        if session_id is not None and session_id.key == session.record.key:  # else renewed, while this was under way
+            session.id = session_id
         return session
 
     async def _started(self, session: Session) -> Session:
@@ -327,11 +338,9 @@ class SessionList:
         """
         session_id = SessionId.new_token() if id is None else _as_id(id)
         draft = self._draft(session_id, remote_ip, user, identity, options)
-        decision = await self.callbacks.decide("session_creating", draft, on_failure=False)
-        if isinstance(decision, Session):
-            return decision
-        if decision is False:
-            raise Forbidden("the application refused to start a session")
+        instead = await self._ask(draft)
+        if instead is not None:
+            return instead
         created = await self._create_in_store(self._record(session_id, draft), replace)
         session = self._adopt(created.record, session_id)
         await self._begin(session, created)
@@ -362,13 +371,35 @@ class SessionList:
             return
         await session.commit()
         _require_alive(session)
-        now = self.now()
-        session.record.created_at = session.record.last_access_at = session.record.restarted_at = now
-        created = await self._create_in_store(session.record, replace=False)
+        draft = _draft_of(session.record)
+        if await self._ask(draft) is not None:
+            raise Forbidden("the application has another session in its place")
+        own = self._record_again(session, draft)
+        created = await self._create_in_store(own, replace=False)
         session.temporary = False
         session.record = created.record
         self._known[session.ref] = session
         await self._begin(session, created)
+        if own.reason is not None:  # it was ended while the store took it in
+            await self.end(session, own.reason)
+            raise SessionEnded(session.ref, own.reason)
+
+    def _record_again(self, session: Session, draft: Draft) -> Record:
+        """Give a temporary session, unless it has ended, a record that begins now."""
+        _require_alive(session)
+        if session.id is None:
+            raise ValueError("a temporary session without an id")
+        record = self._record(session.id, draft)
+        record.ref = session.ref
+        session.record = record
+        return record
+
+    async def _ask(self, draft: Draft) -> Session | None:
+        """Let `on_session_creating` change a draft, refuse it (`Forbidden`), or give another session for it."""
+        decision = await self.callbacks.decide("session_creating", draft, on_failure=False)
+        if decision is False:
+            raise Forbidden("the application refused to start a session")
+        return decision if isinstance(decision, Session) else None
 
     def _draft(
         self, session_id: SessionId, remote_ip: str, user: str | None, identity: str | None, options: dict[str, Any]
@@ -408,6 +439,8 @@ class SessionList:
         async def attempt(limits: Limits) -> Created | Exists | Full:
             if self._closing:
                 raise StoreUnavailable("the session list is closing")
+            if record.reason is not None:  # of a temporary session, while on_limit_reached was asked
+                raise SessionEnded(record.ref, record.reason)
             return await self.store.create(record, limits, replace=replace)
 
         created: Created | Exists = await self._under_limits(attempt)
@@ -472,10 +505,13 @@ class SessionList:
     ) -> None:
         """Log a user in: new token (`session.id`), same ref; both time-outs restart; sockets close with 4000, to come back.
 
-        Without `user` only the token changes. The old token is refused from now on.
+        Without `user` only the token changes. The old token is refused from now on, and so is what came with it and is
+        still under way; the caller goes on.
         An id that the application chose, or that is derived from who the client is, stays.
-        Raises `SessionEnded` and `LimitReached`.
+        Raises `LimitReached`, and `SessionEnded`; with `renewed` where somebody else was first.
         """
+        unit = current_unit() or UnitOfWork()
+        holder = Holder(unit.key_of(session.ref) or session.record.key, session.record.user)
         if session.identity == "ip" and user is not None:
             raise UsageError("an address is no secret: the session of an address carries no user")
         holds_token = session.id.kind == "token" if session.id else session.identity in TOKEN_IDENTITIES
@@ -483,12 +519,15 @@ class SessionList:
         key = session.record.key if new_id is None else new_id.key
         try:
             renewed = await self._under_limits(
-                lambda limits: self.store.renew(session.ref, key, limits, user=user, roles=roles, version=version)
+                lambda limits: self.store.renew(
+                    session.ref, key, limits, user=user, roles=roles, version=version, holder=holder
+                )
             )
-        except SessionEnded:
-            raise SessionEnded(session.ref, session.record.reason) from None
+        except SessionEnded as error:
+            raise SessionEnded(session.ref, session.record.reason or error.reason) from None
         _update(session, renewed.record)
         session.id = new_id
+        unit.renewed(session.ref, key)
         for ended in renewed.ended:
             self._conclude(ended)
         log.info("session renewed", extra=facts(session.record))
@@ -502,21 +541,24 @@ class SessionList:
             return
         try:
             _update(session, await self.store.apply(session.ref, changes, self.settings.max_data))
-        except SessionEnded:
-            raise SessionEnded(session.ref, session.record.reason) from None
+        except SessionEnded as error:
+            raise SessionEnded(session.ref, session.record.reason or error.reason) from None
         if changes.idle_timeout is not None or changes.absolute_timeout is not None:
             self.notifier.changed(session.record)
 
-    async def increment(self, session: Session, key: str, by: float) -> float:
-        """Add to a number, atomically. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`."""
+    async def increment(self, session: Session, key: str, by: float, *, session_key: bytes | None = None) -> float:
+        """Add to a number, atomically. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`.
+
+        `session_key` is that under which the session must still be found; `None`: any.
+        """
         if session.temporary:
             total = sum_for_increment(session.record.data.get(key, ABSENT), by)
             merge(session.record, Changes({key: total}), self.settings.max_data)
             return total
         try:
-            total = await self.store.increment(session.ref, key, by, self.settings.max_data)
-        except SessionEnded:
-            raise SessionEnded(session.ref, session.record.reason) from None
+            total = await self.store.increment(session.ref, key, by, self.settings.max_data, session_key=session_key)
+        except SessionEnded as error:
+            raise SessionEnded(session.ref, session.record.reason or error.reason) from None
         session.record.data[key] = total
         return total
 
@@ -676,6 +718,12 @@ class SessionList:
         session = self._adopt(ended.record)
         self._pinned.pop(session.ref, None)
         return self._lifecycle.conclude(session, ended.event)
+
+
+def _draft_of(record: Record) -> Draft:
+    """Return what a temporary session is to be created from."""
+    shared = {each.name: getattr(record, each.name) for each in fields(Draft)}
+    return Draft(**shared | {"start": copied(record.start or {}), "data": copied(record.data)})
 
 
 def _update(session: Session, record: Record) -> None:

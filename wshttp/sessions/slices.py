@@ -7,9 +7,9 @@ import time
 from collections import deque
 from typing import Final
 
-SLICE: Final = 0.002
-"""Seconds of work at a time, over all who share one `Slices`; a fifth of the 10 ms by which background work may delay
-a request."""
+SLICE: Final = 0.001
+"""Seconds of work at a time, over all who share one `Slices`: little of the 10 ms by which background work may delay
+a request, since a request may meet two, and both may be longer by a run of Python's garbage collector."""
 
 REST: Final = 8
 """Turns of the event loop that belong to others after each slice. A request takes 5 to 7 from its first byte to its

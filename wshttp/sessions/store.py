@@ -11,6 +11,11 @@ What two parallel callers get
     What a method returns is done for good: in a store that outlives the process, it is where a crash cannot undo it.
     What one caller was shown is that, too.
 
+What a key is for
+    A caller who was recognised under a key names it in `Changes.key`, `increment` and `renew`. Where the session has moved
+    to another key, by a log-in, they raise `SessionEnded` with `renewed`, and nothing was changed: who knew the old
+    token does nothing in the name of the user.
+
 What a ref is for
     A write, a touch and an end say which life they mean: a late one never hits a successor under the same id.
 
@@ -91,6 +96,14 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """Who a session is renewed for: who holds it under this key, as this user."""
+
+    key: bytes
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Renewed:
     """The session under its new key and user, and who had to go for it."""
 
@@ -133,6 +146,13 @@ class Store(Protocol):
     def available(self) -> bool:
         """Whether the store answers, as far as this node knows; while it does not, this node wants no requests."""
 
+    def use(self, *, tombstone: float, warn_before: float) -> None:
+        """Take over settings, in seconds, before the store is opened and while it is open.
+
+        `tombstone` is how long it is known why a session ended; those that stand keep their time.
+        `warn_before` is how long before its deadline `take_due` reports a session as expiring; 0 is never.
+        """
+
     def now(self) -> float:
         """Return the store's time now, as well as this node knows it."""
 
@@ -158,8 +178,20 @@ class Store(Protocol):
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
         """Merge changes, all or none. Raises `SessionEnded`, `LockLost`, `Conflict`, `DataTooLarge`."""
 
-    async def increment(self, ref: str, key: str, by: float, max_data: int, *, token: str = "") -> float:
-        """Add to a number (absent: 0) and return the new value. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`."""
+    async def increment(
+        self,
+        ref: str,
+        key: str,
+        by: float,
+        max_data: int,
+        *,
+        session_key: bytes | None = None,
+        token: str = "",
+    ) -> float:
+        """Add to a number (absent: 0) and return the new value. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`.
+
+        `session_key` is that under which the session must still be found; `None`: any.
+        """
 
     async def renew(
         self,
@@ -170,11 +202,13 @@ class Store(Protocol):
         user: str | None,
         roles: tuple[str, ...],
         version: str,
+        holder: Holder | None = None,
         token: str = "",
     ) -> Renewed | Full:
         """Move a life to a new key and begin both time-outs again; the old key is refused while its tombstone lasts.
 
-        A session keeps its user where `user` is `None`. Raises `SessionEnded`.
+        A session keeps its user where `user` is `None`. Raises `SessionEnded`, with `renewed` where `holder` is given
+        and somebody else holds it: then nobody had to go.
         """
 
     async def end(self, ref: str, reason: Reason, *, token: str = "") -> Ended | None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from wshttp.errors import SessionEnded, StoreUnavailable
 from wshttp.sessions.changes import ABSENT, Changes, Scheduled, encoded_text
-from wshttp.sessions.data import Json, checked, is_container
+from wshttp.sessions.data import Json, copied, is_container
+from wshttp.sessions.record import RENEWED, Record
 
 if TYPE_CHECKING:
     from wshttp.sessions.session import Session
@@ -78,7 +79,7 @@ class Pending:
             if is_shown:
                 self.changed.add(key)
 
-        tracked = self.view[key] = checked(value, mark)
+        tracked = self.view[key] = copied(value, mark)
 
     def keys(self, committed: dict[str, Json]) -> list[str]:
         """Return the keys as this unit sees them: committed ones first, then its own."""
@@ -107,7 +108,7 @@ class Pending:
 
         Containers stay, so that a reference held to one still reports its changes.
         """
-        values = {key: ABSENT if self.view[key] is ABSENT else checked(self.view[key]) for key in self.changed}
+        values = {key: ABSENT if self.view[key] is ABSENT else copied(self.view[key]) for key in self.changed}
         changes = Changes(
             values,
             scheduled=self.scheduled,
@@ -149,10 +150,38 @@ class UnitOfWork:
     def __init__(self) -> None:
         self._pending: dict[Session, Pending] = {}
         self._token: Token[UnitOfWork | None] | None = None
-        self.holders: dict[Session, str] = {}
+        self.locks: dict[Session, str] = {}
         """Under which name this unit holds the locks of sessions: what it changes there is committed under the lock only."""
         self.ended: set[str] = set()
         """Refs of sessions that this unit ended itself: what it changed in them goes with them, without an error."""
+        self._keys: dict[str, bytes] = {}
+
+    def bind(self, ref: str, key: bytes) -> None:
+        """Work on a session under this key only, that by which the client was recognised.
+
+        Once somebody else has renewed the session, which a log-in does, this unit may neither read nor change it:
+        who knew the token before the log-in does nothing in the name of the user. Sessions that no client was
+        recognised by, such as those that the application looks up, are not bound.
+        """
+        self._keys[ref] = key
+
+    def key_of(self, ref: str) -> bytes | None:
+        """Return the key under which this unit works on a session; `None`: any."""
+        return self._keys.get(ref)
+
+    def renewed(self, ref: str, key: bytes) -> None:
+        """Go on under a new key, where this unit is bound: it renewed the session itself."""
+        if ref in self._keys:
+            self._keys[ref] = key
+
+    def require_current(self, record: Record) -> None:
+        """Raise `SessionEnded` (`renewed`) where the session has another key than this unit works under."""
+        if self.is_outdated(record):
+            raise SessionEnded(record.ref, RENEWED)
+
+    def is_outdated(self, record: Record) -> bool:
+        """Tell whether the session has another key than this unit works under."""
+        return self._keys.get(record.ref, record.key) != record.key
 
     def enter(self) -> None:
         """Be the unit in force for the rest of the current task."""
@@ -198,7 +227,8 @@ class UnitOfWork:
 
     async def _commit_one(self, session: Session, pending: Pending) -> None:
         changes = pending.begin()
-        changes.holder = self.holders.get(session)
+        changes.key = self.key_of(session.ref)
+        changes.lock = self.locks.get(session)
         try:
             await session.apply(changes)
         except StoreUnavailable:

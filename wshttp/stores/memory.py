@@ -7,7 +7,7 @@ import secrets
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
-from wshttp.sessions.store import Creation, Due, Full, Limits, Renewed
+from wshttp.sessions.store import Creation, Due, Full, Holder, Limits, Renewed
 from wshttp.stores.locks import Locks
 from wshttp.stores.working_set import Life, NoLog, WorkingSet
 
@@ -25,8 +25,7 @@ class _Unlocking(NoLog):
 class MemoryStore:
     """Sessions in this process; a crash loses them.
 
-    `tombstone` is in seconds; `warn_before` (seconds, 0: never) is when `take_due` reports a session as expiring.
-    Both may be changed while it runs.
+    `tombstone` and `warn_before` are as in `use`, which a session list calls with those of its settings.
     """
 
     outlives_process = False
@@ -69,8 +68,17 @@ class MemoryStore:
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
         return self._set.apply(ref, changes, max_data)
 
-    async def increment(self, ref: str, key: str, by: float, max_data: int, *, token: str = "") -> float:
-        return self._set.increment(ref, key, by, max_data, token=token)
+    async def increment(
+        self,
+        ref: str,
+        key: str,
+        by: float,
+        max_data: int,
+        *,
+        session_key: bytes | None = None,
+        token: str = "",
+    ) -> float:
+        return self._set.increment(ref, key, by, max_data, session_key=session_key, token=token)
 
     async def renew(
         self,
@@ -81,9 +89,10 @@ class MemoryStore:
         user: str | None,
         roles: tuple[str, ...],
         version: str,
+        holder: Holder | None = None,
         token: str = "",
     ) -> Renewed | Full:
-        return self._set.renew(ref, key, limits, user=user, roles=roles, version=version, token=token)
+        return self._set.renew(ref, key, limits, user=user, roles=roles, version=version, holder=holder, token=token)
 
     async def end(self, ref: str, reason: Reason, *, token: str = "") -> Ended | None:
         return self._set.end(ref, reason, token=token)

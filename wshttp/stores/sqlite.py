@@ -25,7 +25,7 @@ from wshttp.errors import SessionEnded, StoreUnavailable, StoreUnusable
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
-from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Limits, Owed, Renewed
+from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
 from wshttp.stores import sqlite_schema as schema
 from wshttp.stores.locks import Locks
 from wshttp.stores.sqlite_file import SqliteFile, Statement
@@ -306,8 +306,21 @@ class SqliteStore:
         await self._on_disk(ref)
         return copy
 
-    async def increment(self, ref: str, key: str, by: float, max_data: int, *, token: str = "") -> float:
-        total = await self._step(ref, lambda working: working.increment(ref, key, by, max_data, token=token), token)
+    async def increment(
+        self,
+        ref: str,
+        key: str,
+        by: float,
+        max_data: int,
+        *,
+        session_key: bytes | None = None,
+        token: str = "",
+    ) -> float:
+        total = await self._step(
+            ref,
+            lambda working: working.increment(ref, key, by, max_data, session_key=session_key, token=token),
+            token,
+        )
         await self._on_disk(ref)
         return total
 
@@ -320,11 +333,14 @@ class SqliteStore:
         user: str | None,
         roles: tuple[str, ...],
         version: str,
+        holder: Holder | None = None,
         token: str = "",
     ) -> Renewed | Full:
         outcome = await self._step(
             ref,
-            lambda working: working.renew(ref, key, limits, user=user, roles=roles, version=version, token=token),
+            lambda working: working.renew(
+                ref, key, limits, user=user, roles=roles, version=version, holder=holder, token=token
+            ),
             token,
         )
         if isinstance(outcome, Full):

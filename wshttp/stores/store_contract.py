@@ -7,11 +7,12 @@ Run it on a store of your own:
 
     class TestMyStore(StoreContract):
         async def open_store(self, clock):
-            store = MyStore(clock, tombstone=self.TOMBSTONE, warn_before=self.WARN_BEFORE)
+            store = MyStore(clock)
             await store.open()                    # empty, and of this test alone
             return store
 
-The tests are coroutines: run them with pytest and a plugin that awaits them (pytest-asyncio in mode `auto`, anyio).
+The tests are coroutines: run them with pytest and a plugin that awaits them (`wshttp.pytest_plugin`, pytest-asyncio in
+mode `auto`, anyio).
 A store whose time cannot be faked leaves `clock` alone and overrides `advance`: it shifts the store's time, or what the
 store has written down. Being late there by some milliseconds does no harm: windows are tens of seconds.
 A store that outlives the process overrides `kill`.
@@ -34,7 +35,7 @@ from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled, encode
 from wshttp.sessions.fake_clock import FakeClock
 from wshttp.sessions.ids import SessionId, new_event_id, new_ref
 from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
-from wshttp.sessions.store import Created, Due, Exists, Full, Limits, Renewed, Store
+from wshttp.sessions.store import Created, Due, Exists, Full, Holder, Limits, Renewed, Store
 
 IDLE: Final = 1200.0
 ABSOLUTE: Final = 43_200.0
@@ -54,9 +55,9 @@ class StoreContract:
     """Inherit, and say how an empty store is opened."""
 
     TOMBSTONE: ClassVar[float] = 300.0
-    """Seconds for which the store under test keeps tombstones."""
+    """Seconds for which the store under test is told to keep tombstones."""
     WARN_BEFORE: ClassVar[float] = 60.0
-    """Seconds before a deadline at which it reports a session as expiring."""
+    """Seconds before a deadline at which it is told to report a session as expiring."""
 
     clock: FakeClock
 
@@ -463,6 +464,44 @@ class StoreContract:
             await self.advance(55)
             assert [_end_of(ended) for ended in (await self._due(store)).ended] == [(record.ref, Reason.ABSOLUTE)]
 
+    async def test_renew_refuses_who_no_longer_holds_it(self) -> None:
+        """Of N log-ins with one token one gets the session; the others change nothing, and nobody goes for them."""
+        async with self._store() as store:
+            await self._create(store, user="b")
+            record = (await self._create(store, "old")).record
+            holder, limits = Holder(record.key, None), Limits(max_sessions_per_user=1)
+
+            async def log_in(user: str) -> str:
+                key = SessionId.app(user).key
+                try:
+                    await store.renew(record.ref, key, limits, user=user, roles=(), version="", holder=holder)
+                except SessionEnded as error:
+                    return str(error.reason)
+                return user
+
+            assert await asyncio.gather(*map(log_in, "ab")) == ["a", RENEWED]
+            assert (await store.count("a"), await store.count("b")) == (1, 1)
+            other_user = Holder(SessionId.app("a").key, None)
+            refused = store.renew(record.ref, b"k", limits, user="b", roles=(), version="", holder=other_user)
+            assert await _raised(refused, SessionEnded)
+
+    async def test_writes_under_an_old_key_are_refused(self) -> None:
+        """Who names the key that a log-in took away changes nothing; under the new key, or under none, it goes on."""
+        async with self._store() as store:
+            record = (await self._create(store, "old", data={"n": 1})).record
+            old, new = SessionId.app("old").key, SessionId.app("new").key
+            await self._renew(store, record.ref, "new", user="a")
+            late = Changes({"n": 9}, scheduled=[Scheduled(new_event_id(), 0, "late", None)], key=old)
+            assert await _raised(store.apply(record.ref, late, MAX_DATA), SessionEnded)
+            assert await _raised(store.increment(record.ref, "n", 1, MAX_DATA, session_key=old), SessionEnded)
+            found = await store.load_ref(record.ref, touch=False)
+            assert found is not None
+            assert found.data == {"n": 1}
+            assert not (await self._due(store)).scheduled
+            assert await store.increment(record.ref, "n", 1, MAX_DATA, session_key=new) == 2
+            assert (await store.apply(record.ref, Changes({"m": 1}, key=new), MAX_DATA)).data == {"n": 2, "m": 1}
+            assert await store.increment(record.ref, "n", 1, MAX_DATA) == 3
+
     async def test_renew_without_a_user_keeps_the_user(self) -> None:
         """Only the key changes; and where the key is the same, only the time-outs."""
         async with self._store() as store:
@@ -531,6 +570,17 @@ class StoreContract:
             assert isinstance(await store.load(record.key, touch=True), Tombstone)
             await self.advance(1)
             assert await store.load(record.key, touch=True) is None
+
+    async def test_tombstones_to_come_follow_the_settings(self) -> None:
+        """Another time holds for ends from then on; those that stand keep theirs."""
+        async with self._store() as store:
+            before, after = (await self._create(store)).record, (await self._create(store)).record
+            await store.end(before.ref, Reason.LOGOUT)
+            store.use(tombstone=self.TOMBSTONE / 2, warn_before=self.WARN_BEFORE)
+            await store.end(after.ref, Reason.LOGOUT)
+            await self.advance(self.TOMBSTONE / 2)
+            assert isinstance(await store.load(before.key, touch=False), Tombstone)
+            assert await store.load(after.key, touch=False) is None
 
     async def test_nothing_comes_back_after_the_end(self) -> None:
         """Whatever is written to that ref raises `SessionEnded`; no touch and no end finds it."""
@@ -637,6 +687,18 @@ class StoreContract:
             await self.advance(self.WARN_BEFORE)
             due = await self._due(store)
             assert (len(due.expiring), len(due.ended)) == (0, 1)
+
+    async def test_warnings_to_come_follow_the_settings(self) -> None:
+        """A session that begins after a change is reported as early as was said; from a change to 0 on, none is."""
+        async with self._store() as store:
+            store.use(tombstone=self.TOMBSTONE, warn_before=self.WARN_BEFORE * 2)
+            record = (await self._create(store)).record
+            await self.advance(IDLE - self.WARN_BEFORE * 2 + 1)
+            assert [warned.ref for warned in (await self._due(store)).expiring] == [record.ref]
+            store.use(tombstone=self.TOMBSTONE, warn_before=0)
+            await store.load_ref(record.ref, touch=True)
+            await self.advance(IDLE - 1)
+            assert not (await self._due(store)).expiring
 
     async def test_warning_leaves_time_where_the_idle_timeout_is_short(self) -> None:
         """It comes at half the idle time-out at the earliest."""
@@ -871,7 +933,7 @@ class StoreContract:
                 if holder is not None:
                     assert await store.acquire(ref, holder, 1)
                 for name in ("first", "second"):
-                    call = store.apply(ref, Changes({"n": name}, holder=name), MAX_DATA)
+                    call = store.apply(ref, Changes({"n": name}, lock=name), MAX_DATA)
                     if name == holder:
                         assert (await call).data == {"n": name}
                     else:
@@ -1118,6 +1180,7 @@ class StoreContract:
     async def _store(self) -> AsyncIterator[Store]:
         self.clock = FakeClock()
         store = await self.open_store(self.clock)
+        store.use(tombstone=self.TOMBSTONE, warn_before=self.WARN_BEFORE)
         try:
             yield store
         finally:

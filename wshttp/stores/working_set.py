@@ -17,7 +17,7 @@ from wshttp.sessions.changes import ABSENT, Changes, Scheduled, merge, sum_for_i
 from wshttp.sessions.data import Json
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
-from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Limits, Owed, Renewed
+from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
 from wshttp.stores.answers import Answers
 from wshttp.stores.calendar import Calendar
 from wshttp.stores.index import Index
@@ -313,7 +313,7 @@ class WorkingSet:
         if isinstance(earlier, Record):
             return earlier
         life = self.require(ref)
-        if changes.holder is not None and self._locks.holder(ref) != changes.holder:
+        if changes.lock is not None and self._locks.holder(ref) != changes.lock:
             raise LockLost(ref)
         merge(life, changes, max_data)
         life.revision += 1
@@ -329,13 +329,22 @@ class WorkingSet:
             self.log.changed(life)
         return self.answers.keep(changes.token, life)
 
-    def increment(self, ref: str, key: str, by: float, max_data: int, *, token: str = "") -> float:
+    def increment(
+        self,
+        ref: str,
+        key: str,
+        by: float,
+        max_data: int,
+        *,
+        session_key: bytes | None = None,
+        token: str = "",
+    ) -> float:
         earlier = self.answers.get(token)
         if isinstance(earlier, int | float):
             return earlier
         life = self.require(ref)
         total = sum_for_increment(life.data.get(key, ABSENT), by)
-        merge(life, Changes({key: total}), max_data)
+        merge(life, Changes({key: total}, key=session_key), max_data)
         life.revision += 1
         self.log.wrote(life, {key: total})
         return self.answers.keep(token, total)
@@ -349,12 +358,15 @@ class WorkingSet:
         user: str | None,
         roles: tuple[str, ...],
         version: str,
+        holder: Holder | None = None,
         token: str = "",
     ) -> Renewed | Full:
         earlier = self.answers.get(token)
         if isinstance(earlier, Renewed):
             return earlier
         life = self.require(ref)
+        if holder is not None and holder != Holder(life.key, life.user):
+            raise SessionEnded(ref, RENEWED)
         ended: list[Ended] = []
         if user is not None and user != life.user:
             per_user = Limits(max_sessions_per_user=limits.max_sessions_per_user, make_room=limits.make_room)

@@ -34,6 +34,6 @@ class AccessLog:
                 "remote_ip": request.remote_ip,
                 "milliseconds": round(1000 * request.request_time(), 1),
                 "ref": session.ref if session is not None else None,
-                "user": visit.user if visit is not None else None,
+                "user": visit.user if visit is not None and not visit.outdated else None,
             },
         )

@@ -116,6 +116,7 @@ class Login(ApiHandler):
 
     auto_start = False
     verifies_basic = False
+    begins_anew = True  # or a browser that missed the answer to its last log-in could not log in
 
     async def post(self) -> None:
         site, visit = self.site, self._visit()

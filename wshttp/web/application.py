@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import PathMatches, Rule, URLSpec
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
+from tornado.websocket import WebSocketHandler
 
 from wshttp.errors import BadRequest, UsageError
 from wshttp.realtime.format import SUBPROTOCOL
@@ -24,7 +25,7 @@ from wshttp.web.paths import decoded_path, encoded_path, route_pattern
 from wshttp.web.request import Request
 from wshttp.web.result_handler import ResultHandler
 from wshttp.web.site import Site, put_site
-from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SocketFunction
+from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SessionWebSocketHandler, SocketFunction
 
 HandlerRule: TypeAlias = "URLSpec | Rule | tuple[Any, ...]"
 
@@ -100,6 +101,11 @@ class SiteApplication(Application):
             if issubclass(target, StaticFileHandler):
                 raise UsageError(
                     "Tornado's StaticFileHandler answers with stale ETags; use static.root of the settings"
+                )
+            if issubclass(target, WebSocketHandler) and not issubclass(target, SessionWebSocketHandler):
+                raise UsageError(
+                    f"{target.__name__} would outlive the session that let it in, and the drain; "
+                    "derive it from SessionWebSocketHandler instead of WebSocketHandler"
                 )
             self._append(Rule(rule.matcher, gated(target), rule.target_kwargs, rule.name))
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from tornado.web import Application
 
+from wshttp.auth.authentication import Authentication
 from wshttp.auth.authenticator import Authenticator
+from wshttp.auth.watch import UsersWatch
 from wshttp.config import Settings
 from wshttp.realtime.hub import Hub
+from wshttp.sessions.clock import SystemClock
 from wshttp.sessions.session_list import SessionList
+from wshttp.stores.memory_shared import MemoryShared
 from wshttp.web.site import Site, put_site
 
 
@@ -22,16 +26,23 @@ def attach(
 
         sessions = SessionList(Settings().session, MemoryStore())
         application = tornado.web.Application([("/visits", Visits)])
-        wshttp.attach(application, sessions)
-        await sessions.open()
+        site = wshttp.attach(application, sessions)
+        await site.open()
+        ...
+        await site.close()
 
     Only handlers of these classes are affected. `settings` default to the defaults, with the list's own for sessions.
-    Without an `authenticator`, Basic headers are ignored. The returned site's `hub` sends to sockets.
-    Open the list before the first request, and close it at the end.
+    Passwords are checked as `settings.auth` and the list's `on_authenticate` say, or by another `authenticator`.
+    The returned site's `hub` sends to sockets. Open the site before the first request, and close it at the end.
     """
     settings = (settings or Settings()).model_copy(update={"session": sessions.settings})
     hub = Hub(settings, sessions.callbacks)
     sessions.notifier = hub
-    site = Site(settings, sessions, hub, sessions.callbacks, authenticator)
+    users = None
+    if authenticator is None:
+        clock = SystemClock()
+        authentication = Authentication(settings.auth, sessions.callbacks, MemoryShared(clock), clock)
+        authenticator, users = authentication.authenticator, UsersWatch(authentication, sessions)
+    site = Site(settings, sessions, hub, sessions.callbacks, authenticator, users)
     put_site(application, site)
     return site

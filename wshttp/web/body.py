@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from typing import Final
+
+from tornado.httputil import HTTPHeaders
 
 from wshttp.errors import ClientDisconnected, ContentTooLarge
+
+_LENGTH: Final = re.compile("[0-9]{1,18}")
+"""More digits are no length; Python itself refuses to read 4,301 of them."""
+
+
+def announced_length(headers: HTTPHeaders) -> int | None:
+    """Return the `Content-Length`; `None` where there is none, or none that Tornado reads a body by.
+
+    Several equal values are one (RFC 9110, section 8.6).
+    """
+    values = {value.strip() for line in headers.get_list("Content-Length") for value in line.split(",")}
+    value = values.pop() if len(values) == 1 else ""
+    return int(value) if _LENGTH.fullmatch(value) else None
 
 
 class RequestBody:

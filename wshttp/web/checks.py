@@ -64,17 +64,17 @@ def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool) -> 
     """Raise `Forbidden` for what another site has a browser send: unsafe methods, and every WebSocket handshake.
 
     A request with neither `Sec-Fetch-Site` nor `Origin` comes from no browser's page and passes.
+    `websocket.allowed_origins` holds for handshakes only.
     """
     if request.method in SAFE_METHODS and not handshake:
         return
     origin = request.headers.get("Origin")
     fetch_site = request.headers.get("Sec-Fetch-Site")
-    if origin is not None and origin in site.settings.websocket.allowed_origins:
+    if handshake and origin is not None and origin in site.settings.websocket.allowed_origins:
         return
-    if fetch_site == "cross-site":
-        raise Forbidden("cross-site requests are refused; websocket.allowed_origins can name the site")
-    if origin is not None and not _is_same_origin(origin, request):
-        raise Forbidden("requests from another origin are refused; websocket.allowed_origins can name it")
+    if fetch_site == "cross-site" or (origin is not None and not _is_same_origin(origin, request)):
+        remedy = "; websocket.allowed_origins can name it" if handshake else ""
+        raise Forbidden(f"requests from another origin are refused{remedy}")
 
 
 def _is_same_origin(origin: str, request: HTTPServerRequest) -> bool:

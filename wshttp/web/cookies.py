@@ -5,12 +5,17 @@ Tornado keeps one cookie per name; a browser may send several, and all of them h
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from wshttp.config import CookieSettings
 
 MAX_AGE: Final = 400 * 24 * 3600
 """Seconds that a browser keeps a cookie at most: RFC 6265bis, section 5.5."""
+
+_DOMAIN: Final = re.compile("[0-9A-Za-z._-]+")
+_FOLDER: Final = re.compile("/[!-:<-~]+")
+"""What may be an attribute's value: the client writes it, and after a semicolon it would write attributes of its own."""
 
 
 class SessionCookie:
@@ -54,7 +59,8 @@ class SessionCookie:
         if self.secure(scheme):
             return []
         folder = path.rpartition("/")[0]
-        places = [f"; Path=/; Domain={host}"] + ([f"; Path={folder}"] if folder else [])
+        places = [f"; Path=/; Domain={host}"] if _DOMAIN.fullmatch(host) else []
+        places += [f"; Path={folder}"] if _FOLDER.fullmatch(folder) else []
         return [f"{self.name(scheme)}=; Max-Age=0{place}" for place in places]
 
     def _attributes(self, scheme: str) -> str:

@@ -15,7 +15,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, Finish, HTTPError, stream_request_body
 
 from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
-from wshttp.web.body import RequestBody
+from wshttp.web.body import RequestBody, announced_length
 from wshttp.web.paths import parameters_of
 from wshttp.web.request import Request
 from wshttp.web.response import Response
@@ -95,8 +95,7 @@ class EndpointHandler(ResultHandler):
     """
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
-        length = request.headers.get("Content-Length")
-        self._body = RequestBody(int(length) if length is not None and length.isdecimal() else None)
+        self._body = RequestBody(announced_length(request.headers))
         self._answering: asyncio.Task[None] | None = None
         super().__init__(application, request, **kwargs)
 
@@ -139,6 +138,8 @@ class EndpointHandler(ResultHandler):
         return announced > 0 if announced is not None else "Transfer-Encoding" in self.request.headers
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        if self._answering is None:
+            return None  # nobody reads, so nobody would ask for the next chunk
         return self._body.feed(chunk)
 
     def on_connection_close(self) -> None:
@@ -185,7 +186,7 @@ class EndpointHandler(ResultHandler):
         request = Request(self, {k: _decoded(v) for k, v in self.path_kwargs.items()}, self._body)
         try:
             if endpoint.serialize and self.has_session:
-                response = await self._begin_alone(endpoint, request)
+                response = await self._begin_alone(endpoint, await self._whole(request))
             else:
                 response = Response.of(await endpoint(request))
                 await self.begin(response)
@@ -193,6 +194,10 @@ class EndpointHandler(ResultHandler):
             self.finish(response.content() or None)
         finally:
             self._body.discard()
+
+    async def _whole(self, request: Request) -> Request:
+        """Take in the body: who sends slowly must not hold the lock meanwhile. Raises as `Request.body` does."""
+        return Request(self, request.path_params, RequestBody.of(await request.body()))
 
     async def _begin_alone(self, endpoint: Endpoint, request: Request) -> Response:
         """Call the endpoint, and send what it streams, while no other request of the session is handled."""

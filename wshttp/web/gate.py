@@ -24,14 +24,23 @@ class Gate(SiteHandler):
     """Whether the handler works on a session; others start and touch none."""
     verifies_basic: ClassVar[bool] = True
     """Whether a Basic header has to be right. A log-in looks at it itself."""
+    begins_anew: ClassVar[bool] = False
+    """Whether a cookie that was renewed is no obstacle, since the request brings the client another."""
     is_handshake: ClassVar[bool] = False
     visit: Visit | None = None
+    _entering = False
 
     async def prepare(self) -> None:
-        await self.enter()
+        await self.enter_once()
         result = super().prepare()
         if inspect.isawaitable(result):
             await result
+
+    async def enter_once(self) -> None:
+        """Enter, unless that was done before."""
+        if not self._entering:
+            self._entering = True
+            await self.enter()
 
     async def enter(self) -> None:
         """Check what has to be checked before anything is done. Raises the errors that answer the request."""
@@ -49,7 +58,7 @@ class Gate(SiteHandler):
                 raise Finish
             visit.require_user(rule.roles)
         if self.wants_session:
-            await visit.begin(auto_start=self.starts_session())
+            await visit.begin(auto_start=self.starts_session(), anew=self.begins_anew)
 
     async def identify(self) -> Visit:
         """Find out who it is; from here on, changes to sessions are those of this request."""
@@ -69,8 +78,19 @@ class Gate(SiteHandler):
 
 
 def gated(handler: type[RequestHandler]) -> type[RequestHandler]:
-    """Return a handler class with the gate before it; the same one where it has it already."""
-    return handler if issubclass(handler, Gate) else type(handler.__name__, (Gate, handler, Methods), {})
+    """Return a handler class with the gate before it, also where its own `prepare` forgets to call ours."""
+    bases = (_First, handler) if issubclass(handler, Gate) else (Gate, handler, Methods)
+    return type(handler.__name__, bases, {})
+
+
+class _First:
+    """Has a handler pass its gate before it does anything of its own."""
+
+    async def prepare(self) -> None:
+        await self.enter_once()  # type: ignore[attr-defined]  # of the `Gate` that it is mixed into
+        result = super().prepare()  # type: ignore[misc]  # likewise
+        if inspect.isawaitable(result):
+            await result
 
 
 class Nothing(Gate):

@@ -14,10 +14,15 @@ class Live(SiteHandler):
 
 
 class Ready(SiteHandler):
-    """`GET /health/ready`: 503 while it drains."""
+    """`GET /health/ready`: 503 while it drains, and while the store is away."""
 
     def get(self) -> None:
-        draining = self.site.draining
-        self.set_status(503 if draining else 200)
+        status = self._status()
+        self.set_status(200 if status == "ready" else 503)
         self.set_header("Cache-Control", "no-store")
-        self.finish({"status": "draining" if draining else "ready"})
+        self.finish({"status": status})
+
+    def _status(self) -> str:
+        if self.site.draining:
+            return "draining"
+        return "ready" if self.site.sessions.store.available else "store-unavailable"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,13 +17,24 @@ from wshttp.web.site import Site
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-ConnectionTotals = Callable[[], Mapping[str, int]]
+
+class ConnectionCounts(Protocol):
+    """What is known of TCP connections; the engine's has these names."""
+
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def open(self) -> int: ...
+    @property
+    def timed_out(self) -> Mapping[Any, int]: ...
 
 
 class Metrics:
     """All metrics of one server, in a registry of its own."""
 
-    def __init__(self, site: Site, transport: ConnectionTotals = dict) -> None:
+    def __init__(self, site: Site, network: Callable[[], ConnectionCounts]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "wshttp_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
@@ -42,7 +53,7 @@ class Metrics:
         )
         site.sessions.statistics.on_lateness = lateness.observe
         self._owed = 0
-        self.registry.register(_Totals(site, transport, lambda: self._owed, lambda: self._count))
+        self.registry.register(_Totals(site, network, lambda: self._owed, lambda: self._count))
         self._site = site
         self._count = 0
 
@@ -64,10 +75,14 @@ class _Totals(Collector):
     """What other parts count, read when somebody asks."""
 
     def __init__(
-        self, site: Site, transport: ConnectionTotals, owed: Callable[[], int], sessions: Callable[[], int]
+        self,
+        site: Site,
+        network: Callable[[], ConnectionCounts],
+        owed: Callable[[], int],
+        sessions: Callable[[], int],
     ) -> None:
         self._site = site
-        self._transport = transport
+        self._network = network
         self._owed = owed
         self._sessions = sessions
 
@@ -89,7 +104,13 @@ class _Totals(Collector):
             "wshttp_message_bytes_sent", "Size of WebSocket messages sent.", hub.statistics.sent_bytes
         )
         yield CounterMetricFamily("wshttp_messages_slow", "Messages that met a full buffer.", hub.statistics.slow)
-        yield _labelled("wshttp_tcp_connections", "Connections of clients.", "state", self._transport())
+        counts = self._network()
+        yield GaugeMetricFamily("wshttp_tcp_connections_open", "Open connections, WebSockets included.", counts.open)
+        outcomes = {"accepted": counts.accepted, "refused": counts.refused}
+        yield _labelled(
+            "wshttp_tcp_connections", "Connections taken in, and those of them turned away.", "outcome", outcomes
+        )
+        yield _labelled("wshttp_tcp_timeouts", "Connections closed by a time-out.", "waiting_for", counts.timed_out)
 
 
 def _labelled(name: str, documentation: str, label: str, values: Mapping[Any, int]) -> CounterMetricFamily:

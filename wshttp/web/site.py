@@ -8,11 +8,13 @@ from typing import Final, Protocol
 from tornado.web import Application, RequestHandler
 
 from wshttp.auth.authenticator import Authenticator
+from wshttp.auth.watch import UsersWatch
 from wshttp.config import Settings
 from wshttp.errors import UsageError
 from wshttp.realtime.envelope import EnvelopeSocket
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.ids import LOGIN_IDENTITIES
 from wshttp.sessions.session_list import SessionList
 from wshttp.web.cookies import SessionCookie
 
@@ -38,6 +40,8 @@ class Site:
     hub: Hub
     callbacks: Callbacks
     authenticator: Authenticator | None = None
+    users: UsersWatch | None = None
+    """Looks at the users file, where there is somebody to authenticate by."""
     rates: RatePolicy | None = None
     loopback_only: bool = False
     """All listeners are on loopback addresses: then a foreign `Host` is an attack (DNS rebinding)."""
@@ -51,10 +55,35 @@ class Site:
         self.cookie = SessionCookie(self.settings.session.cookie)
         self.envelope = EnvelopeSocket(self.hub, self.callbacks, self.can_log_in)
 
+    async def open(self, *, sweep: bool = True) -> None:
+        """Open the session list, and read and watch the users file. Before the first request. Raises what `Store.open` does.
+
+        Who registers callbacks only after this opens without `sweep`, and calls `begin_sweeping` then.
+        """
+        await self.sessions.open(sweep=False)
+        if self.users is not None:
+            await self.users.open()
+        if sweep:
+            await self.begin_sweeping()
+
+    async def begin_sweeping(self) -> None:
+        """End the sessions of users who were changed while nothing ran, and do from now on what time brings."""
+        if self.users is not None:
+            await self.users.dismiss_outdated()
+        self.sessions.begin_sweeping()
+
+    async def close(self, timeout: float = 10.0) -> int:
+        """Close the list, the sockets and the log-in; returns what `SessionList.close` does, with the same `timeout`."""
+        undelivered = await self.sessions.close(timeout)
+        await self.hub.stop()
+        if self.users is not None:
+            await self.users.close()
+        return undelivered
+
     def can_log_in(self) -> bool:
         """Whether a client of the API can log in: there are users, and a session that can hold one."""
         verifiable = self.authenticator is not None and self.authenticator.can_verify
-        return verifiable and bool({"cookie", "header"} & set(self.settings.session.identity))
+        return verifiable and not set(LOGIN_IDENTITIES).isdisjoint(self.settings.session.identity)
 
     @property
     def prefix(self) -> str:

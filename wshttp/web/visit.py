@@ -14,7 +14,7 @@ from wshttp.config import SessionSettings
 from wshttp.errors import BadCredentials, Forbidden, SessionEnded, UsageError
 from wshttp.sessions import identity
 from wshttp.sessions.identity import InvalidToken, Presented, Recognised
-from wshttp.sessions.record import RENEWED
+from wshttp.sessions.record import RENEWED, Reason
 from wshttp.sessions.session import Session, whole_seconds
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.web.checks import needs_origin
@@ -43,17 +43,30 @@ class Visit:
 
     @property
     def user(self) -> str | None:
-        """Who is logged in, by session or by the password that came with the request."""
+        """Who is logged in, by session or by the password that came with the request.
+
+        Raises `SessionEnded` where the token that came with the request was renewed since, as a log-in does.
+        """
+        self._require_current()
         if self.session is not None and self.session.user is not None:
             return self.session.user
         return None if self.verified is None else self.verified.name
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles of `user`."""
-        if self.session is not None and self.session.user is not None:
-            return self.session.roles
-        return () if self.verified is None else self.verified.roles
+        """The roles of `user`; those that came with a password are the newer ones."""
+        if self.verified is not None and self.verified.name == self.user:
+            return self.verified.roles
+        return self.session.roles if self.session is not None and self.user is not None else ()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether somebody else has renewed the session: what this request knows of it is over."""
+        return self.session is not None and self.unit.is_outdated(self.session.record)
+
+    def _require_current(self) -> None:
+        if self.session is not None:
+            self.unit.require_current(self.session.record)
 
     # --- coming -------------------------------------------------------------------------------------
 
@@ -74,48 +87,81 @@ class Visit:
         if handshake and self._found.live_cookie and needs_origin(self._request):
             raise Forbidden("a WebSocket that joins a cookie's session needs an Origin header; browsers send it")
         self.session = self._found.session
+        if self.session is not None and self._found.key is not None:
+            self.unit.bind(self.session.ref, self._found.key)
         self.ended_reason = self._found.invalid.reason if self._found.invalid else None
         self._forget_cookies()
 
-    async def begin(self, *, auto_start: bool) -> None:
+    async def begin(self, *, auto_start: bool, anew: bool = False) -> None:
         """Settle what an ended or unknown id leads to, and start a session where there is none.
 
+        With `anew` the request is going to get another cookie: that its own was renewed is no reason to refuse it.
         Raises `SessionEnded` where the client has to learn of it, and as `SessionList.create` does.
         """
         if not self._settings.enabled:
             return
         if self._presented_only_invalid():
-            await self._settle_invalid()
+            await self._settle_invalid(anew)
         if self.session is None and auto_start:
             await self.start()
 
     def _presented_only_invalid(self) -> bool:
-        return self._invalid is not None or (self._found.presented_invalid and not self._found.tokens)
+        return (self._found.invalid_identity is not None and not self._found.tokens) or self._invalid is not None
 
-    async def _settle_invalid(self) -> None:
+    async def _settle_invalid(self, anew: bool) -> None:
         """Ask `on_invalid_session`: `True` starts a successor, `False` refuses, `None` leaves it to our own rules."""
         decision = await self._site.callbacks.decide("invalid_session", self._request, self.ended_reason)
         if decision is False:
             raise SessionEnded(None, self.ended_reason)
         if decision is True:
-            await self.start(start=self._found.invalid.start if self._found.invalid else None)
+            await self._start_successor()
         elif self._invalid is not None:
             raise self._invalid
-        elif self.ended_reason == RENEWED:
+        elif self.ended_reason == RENEWED and not anew:
             raise SessionEnded(None, RENEWED)
 
-    async def start(self, start: dict[str, Any] | None = None) -> Session:
+    async def _start_successor(self) -> None:
+        """Start a session like the one that is over: by the same kind of token, though the client's address has one."""
+        found = self._found
+        if self.session is not None and self.session.identity != "ip":
+            return
+        start = found.invalid.start if found.invalid else None
+        self._adopt(await self._start(start=start, identity=found.invalid_identity))
+
+    async def start(self) -> Session:
         """Start a session, or return the one there is; the response carries its token."""
         if self.session is None or self.session.ended is not None:
-            return self._adopt(await identity.start(self._site.sessions, self._present(), start=start))
-        return self.session
+            return self._adopt(await self._start())
+        return self.require_session()
+
+    async def _start(self, **options: Any) -> Session:
+        session = await identity.start(self._site.sessions, self._present(), **options)
+        if self.verified is not None and session.user is not None:
+            await self._require_holding(session, self.verified)
+        return session
 
     async def log_in(self, user: User) -> Session:
-        """Make the session that of a user, with another token, or start one. Raises as `sessions.identity.log_in` does."""
-        return self._adopt(await identity.log_in(self._site.sessions, self._present(), self.session, user))
+        """Make the session that of a user, with another token, or start one. Raises as `sessions.identity.log_in` does,
+        and `BadCredentials` where the user is gone, or has another password or other roles, by then.
+        """
+        session = await identity.log_in(self._site.sessions, self._present(), self.session, user)
+        await self._require_holding(session, user)
+        return self._adopt(session)
+
+    async def _require_holding(self, session: Session, user: User) -> None:
+        """End a session that began too late: those who look for a dismissed user's sessions have been here already."""
+        authenticator = self._site.authenticator
+        if authenticator is None or authenticator.holds(user):
+            return
+        await self._site.sessions.end(session, Reason.CREDENTIALS)
+        raise BadCredentials
 
     async def end(self) -> None:
-        """End the session as its client asks, and have the client forget it; no error where there is none."""
+        """End the session as its client asks, and have the client forget it; no error where there is none.
+
+        Raises `SessionEnded` where the token that came with the request was renewed since.
+        """
+        self._require_current()
         session, self.session = self.session, None
         if session is None:
             return
@@ -128,6 +174,7 @@ class Visit:
     def _adopt(self, session: Session) -> Session:
         """Make a session that of this visit, and hand its token over if it has one."""
         self.session = session
+        self.unit.bind(session.ref, session.record.key)
         token = session.id.value if session.id is not None and session.id.kind == "token" else None
         if token is not None and session.identity == "cookie":
             self._cookies = [self._site.cookie.give(token, self._scheme, session.record.absolute_timeout)]
@@ -215,10 +262,11 @@ class Visit:
     def require_session(self) -> Session:
         """Return the session, or raise `SessionEnded`, and `UsageError` where there are no sessions at all."""
         if self.session is not None:
+            self._require_current()
             return self.session
         if not self._settings.enabled:
             raise UsageError("there are no sessions: session.enabled is false")
-        if self._invalid is not None or self._found.presented_invalid or self._ended:
+        if self._found.invalid_identity is not None or self._ended:
             raise SessionEnded(None, self.ended_reason)
         start = f"; POST {self._site.prefix}/session starts one" if self._site.has_api else ""
         raise SessionEnded(None, None, f"there is no session{start}")

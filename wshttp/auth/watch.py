@@ -1,0 +1,94 @@
+"""The watch of the users: who is gone from the file, has another password or other roles, loses their sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from wshttp.auth.authentication import Authentication
+from wshttp.auth.users_file import Reading, UsersFile
+from wshttp.sessions.session_list import SessionList
+
+INTERVAL: Final = 1.0
+"""Seconds between looks at the file."""
+
+_log = logging.getLogger("wshttp.auth")
+
+
+class UsersWatch:
+    """Looks at the users file that is in use, as long as it is open."""
+
+    def __init__(self, authentication: Authentication, sessions: SessionList) -> None:
+        self._authentication = authentication
+        self._sessions = sessions
+        self._file: UsersFile | None = None
+        self._roles = authentication.authenticator.roles
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Read the file, and begin to watch it."""
+        self._file = self._authentication.users_file
+        if self._file is not None:
+            _report(await asyncio.to_thread(self._file.load))
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def dismiss_outdated(self) -> None:
+        """End the sessions of users who were changed or removed in the file while no process ran.
+
+        Where `on_authenticate` knows users too, nobody can tell whose they are.
+        """
+        if self._file is None or self._sessions.callbacks["authenticate"] or not self._sessions.store.outlives_process:
+            return
+        async for session in self._sessions.scan():
+            record = session.record
+            entry = None if record.user is None else self._file.find(record.user)
+            if record.version and (entry is None or entry.version != record.version):
+                await self._sessions.end(session, "credentials")
+
+    async def close(self) -> None:
+        """Look no longer, and check no more passwords."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+        await self._authentication.close()
+
+    async def poll(self) -> None:
+        """Look now: whether the settings name another file or none, or other roles, and whether the file has changed."""
+        roles_before, self._roles = self._roles, self._authentication.authenticator.roles
+        await self._dismiss(_differing(roles_before, self._roles))
+        before, self._file = self._file, self._authentication.users_file
+        if before is not None and before is not self._file:
+            await self._dismiss(before.users)
+        reading = None if self._file is None else await self._file.poll()
+        if reading is not None:
+            _report(reading)
+            await self._dismiss(reading.changed)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                await self.poll()
+            except Exception:
+                _log.exception("the users file could not be looked at")
+
+    async def _dismiss(self, users: Iterable[str]) -> None:
+        """Forget what is known of these users, whose passwords or roles are no longer what they were, and end their sessions."""
+        for user in users:
+            await self._authentication.forget(user)
+            await self._sessions.end_all(user=user, reason="credentials")
+
+
+def _differing(before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the users whose roles differ; in which order they are listed, does not matter."""
+    return [user for user in {**before, **after} if set(before.get(user, ())) != set(after.get(user, ()))]
+
+
+def _report(reading: Reading) -> None:
+    for mistake in reading.mistakes:
+        _log.error("users file not used: %s", mistake)
+    if reading.notice:
+        _log.warning("%s", reading.notice)
