@@ -250,7 +250,7 @@ def test_restart_ends_who_fell_due_in_between(tmp_path: Path) -> None:
         until(lambda: state(server) == {"sessions": 0, "owed": 0})
 
 
-@pytest.mark.parametrize("what", ["changed", "removed", "kept"])
+@pytest.mark.parametrize("what", ["changed", "removed", "roles", "kept"])
 def test_user_who_is_changed_while_no_server_runs_loses_their_sessions(tmp_path: Path, what: str) -> None:
     """As they would under a running server; others' sessions, and theirs if nothing changed, go on."""
     users = str(tmp_path / "users")
@@ -259,7 +259,7 @@ def test_user_who_is_changed_while_no_server_runs_loses_their_sessions(tmp_path:
         assert run("passwd", users, "ada", *arguments, input=text).returncode == 0
 
     passwd("--stdin", "--cost", "4", text="correct horse battery staple")
-    with counting(tmp_path, f"auth.users_file={users}") as server:
+    with counting(tmp_path, f"auth.users_file={users}", "auth.roles={ada: [admin, writer]}") as server:
         _, anonymous = visit(server, "/hit")
         basic = base64.b64encode(b"ada:correct horse battery staple").decode()
         answer = server.request("POST", "/wshttp/login", headers={"Authorization": f"Basic {basic}"})
@@ -270,7 +270,8 @@ def test_user_who_is_changed_while_no_server_runs_loses_their_sessions(tmp_path:
         passwd("--stdin", "--cost", "4", text="another horse, another battery")
     elif what == "removed":
         passwd("--delete")
-    with counting(tmp_path, f"auth.users_file={users}") as server:
+    roles = "[admin]" if what == "roles" else "[writer, admin]"
+    with counting(tmp_path, f"auth.users_file={users}", f"auth.roles={{ada: {roles}}}") as server:
         answer = server.get("/wshttp/session?touch=0", headers={"Cookie": cookie})
         assert answer.status == (200 if what == "kept" else 401), answer.text
         assert what == "kept" or json.loads(answer.text)["reason"] == "credentials"

@@ -18,6 +18,7 @@ from wshttp.sessions.record import Event, Reason
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.store import Owed
+from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.stores.memory import MemoryStore
 from wshttp.stores.sqlite import SqliteStore
 from wshttp.testing import FakeClock
@@ -238,6 +239,22 @@ async def test_commit_under_a_lock_that_was_lost_raises(sessions: SessionList) -
             assert await store.acquire(session.ref, "somebody else", 1)
     await session.refresh()
     assert dict(session.record.data) == {}
+
+
+async def test_end_under_a_lock_that_was_lost_goes_through(
+    sessions: SessionList, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the changes that the lock was for: they are dropped, and that is said."""
+    session = await sessions.create("s", remote_ip=IP)
+    store = sessions.store
+    with UnitOfWork():
+        async with session.lock():
+            session["n"] = 1
+            assert isinstance(store, MemoryStore)
+            store._locks.end(session.ref, None)
+            assert await sessions.end(session)
+    assert "the last changes of session" in caplog.text
+    assert (session.ended, dict(session.record.data)) == (Reason.LOGOUT, {})
 
 
 async def test_lease_is_renewed_three_times_as_often_as_needed(

@@ -31,6 +31,18 @@ async def test_ready_is_503_while_it_drains() -> None:
         assert (await Browser(base)("HEAD", "/wshttp/health/ready")).code == 503
 
 
+@pytest.mark.feature("A6")
+async def test_ready_is_503_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked each time, so that requests come back with the store."""
+    server = new_server()
+    async with running(server) as base:
+        for available, expected in ((False, (503, "store-unavailable")), (True, (200, "ready"))):
+            monkeypatch.setattr(server.sessions.store, "available", available)
+            response = await Browser(base).get("/wshttp/health/ready")
+            assert (response.code, read_json(response)) == (expected[0], {"status": expected[1]})
+            assert (await Browser(base).get("/wshttp/health/live")).code == 200
+
+
 async def test_health_is_answered_whatever_the_address() -> None:
     """Limits and denied networks are for clients, not for supervisors."""
     server = new_server(rate={"requests_per_second": 0.001, "deny": ["127.0.0.0/8"], "allow": []})

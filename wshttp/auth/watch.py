@@ -9,6 +9,7 @@ from typing import Final
 
 from wshttp.auth.authentication import Authentication
 from wshttp.auth.users_file import Reading, UsersFile
+from wshttp.sessions.record import Record
 from wshttp.sessions.session_list import SessionList
 
 INTERVAL: Final = 1.0
@@ -35,17 +36,21 @@ class UsersWatch:
         self._watcher = asyncio.create_task(self._watch())
 
     async def dismiss_outdated(self) -> None:
-        """End the sessions of users who were changed or removed in the file while no process ran.
+        """End the sessions of users who were changed or removed in the file, or have other roles since, while no process ran.
 
         Where `on_authenticate` knows users too, nobody can tell whose they are.
         """
         if self._file is None or self._sessions.callbacks["authenticate"] or not self._sessions.store.outlives_process:
             return
         async for session in self._sessions.scan():
-            record = session.record
-            entry = None if record.user is None else self._file.find(record.user)
-            if record.version and (entry is None or entry.version != record.version):
+            if session.record.version and not self._is_as_before(session.record):
                 await self._sessions.end(session, "credentials")
+
+    def _is_as_before(self, record: Record) -> bool:
+        if record.user is None or self._file is None:
+            return False
+        entry, roles = self._file.find(record.user), self._roles.get(record.user, ())
+        return entry is not None and entry.version == record.version and set(roles) == set(record.roles)
 
     async def close(self) -> None:
         """Look no longer, and check no more passwords."""

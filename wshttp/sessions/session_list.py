@@ -23,6 +23,7 @@ from wshttp.errors import (
     Forbidden,
     InvalidValue,
     LimitReached,
+    LockLost,
     SessionEnded,
     SessionExists,
     StoreUnavailable,
@@ -622,7 +623,7 @@ class SessionList(SessionDecorators):
             await session.unit().commit_session(session)
         except SessionEnded:
             pass  # somebody was first; the caller hears so of `end`
-        except InvalidValue as error:
+        except (InvalidValue, LockLost) as error:
             log.warning("the last changes of session %s are dropped: %s", ref, error)
 
     async def end_all(
