@@ -309,6 +309,24 @@ async def test_end_waits_for_its_sockets_with_a_bound(realm: NewRealm, monkeypat
     await world.hub.stop()
 
 
+@pytest.mark.feature("W11", "E1")
+async def test_end_that_waits_for_its_sockets_is_given_up_with_the_rest(realm: NewRealm) -> None:
+    """A drain whose time is over counts it as undelivered, and does not run it out of its order."""
+    world, ends = realm(), []
+    world.callbacks.register("session_end", lambda session, reason: ends.append(str(reason)))
+
+    async def left(connection: Connection, code: int, reason: str) -> None:
+        await asyncio.Event().wait()
+
+    world.callbacks.register("disconnect", left)
+    for _ in range(3):
+        await world.connect()
+    assert await world.sessions.close(timeout=0.01) == 3
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert ends == []
+
+
 async def test_end_of_a_session_without_sockets_costs_no_task(realm: NewRealm) -> None:
     """There is nothing to wait for."""
     world = realm()

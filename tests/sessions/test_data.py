@@ -19,11 +19,9 @@ from wshttp.sessions.changes import encoded_text, sum_for_increment
 from wshttp.sessions.data import (
     MAX_DEPTH,
     MAX_INTEGER,
-    MAX_NODES,
     checked,
     checked_key,
     checked_seconds,
-    copied,
     encoded_size,
     is_container,
 )
@@ -327,24 +325,6 @@ def test_depth_counts_from_the_top() -> None:
     with pytest.raises(InvalidValue):
         value.append([2])
     value.append(2)
-
-
-def test_values_in_a_value_are_bounded() -> None:
-    """Containers and what they hold, together; keys are part of their values."""
-    largest = [{"k": number} for number in range((MAX_NODES - 1) // 2)]
-    while sum(2 if type(item) is dict else 1 for item in largest) + 1 < MAX_NODES:
-        largest.append(None)
-    assert checked(largest) == largest
-    with pytest.raises(InvalidValue, match="up to 10000 values"):
-        checked([*largest, None])
-
-
-def test_value_that_grew_piece_by_piece_is_copied() -> None:
-    """What was accepted in pieces, each within the bound, can be read and committed."""
-    value = checked([], lambda: None)
-    for _ in range(3):
-        value.extend([0] * (MAX_NODES // 2))
-    assert len(copied(value)) == 3 * (MAX_NODES // 2)
 
 
 @pytest.mark.parametrize("key", [1, None, True, 1.5, b"a", ("a",), "\ud800"])

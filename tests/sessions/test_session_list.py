@@ -772,3 +772,24 @@ async def test_store_keeps_no_id(sessions: SessionList) -> None:
     text = json.dumps({name: str(getattr(record, name)) for name in Record.__slots__})
     assert session.id.value not in text
     assert record.key == session.id.key
+
+
+@pytest.mark.feature("I9")
+async def test_session_renewed_while_it_starts_is_not_found_by_its_old_token(sessions: SessionList) -> None:
+    """Who waited for the start has a token that is over by then."""
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def start(session: Session) -> None:
+        inside.set()
+        await go_on.wait()
+        await sessions.renew(session)
+
+    sessions.callbacks.register("session_start", start)
+    token = SessionId.new_token()
+    creating = asyncio.create_task(sessions.create(token, remote_ip=IP))
+    await inside.wait()
+    finding = asyncio.create_task(sessions.get(token))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await finding is None
+    assert (await creating).ended is None

@@ -51,9 +51,12 @@ HELD: dict[str, Any] = {
 
 @pytest.mark.feature("I9")
 @pytest.mark.parametrize("what", HELD)
-async def test_request_begun_before_the_log_in_is_refused_after_it(scene: Any, what: str) -> None:
+async def test_request_begun_before_the_log_in_is_refused_after_it(
+    scene: Any, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
     """Whoever held a request open, by a slow body, gets 401 `renewed`, and has read and changed nothing."""
     server = server_of()
+    caplog.set_level("INFO", "wshttp.access")
 
     @server.post("/held")
     async def held(request: Any) -> Any:
@@ -75,6 +78,8 @@ async def test_request_begun_before_the_log_in_is_refused_after_it(scene: Any, w
         answer = await connection.rest()
         assert answer.startswith(b"HTTP/1.1 401")
         assert b'"reason":"renewed"' in answer
+        logged = [record for record in caplog.records if record.getMessage() == "POST /held 401"]
+        assert [record.__dict__["user"] for record in logged] == [None]
         assert dict(session) == {"secret": "alice's"}
         assert read_json(await browser.get("/wshttp/session"))["user"] == "alice"
 
@@ -159,6 +164,23 @@ async def test_message_begun_before_the_log_in_is_refused_after_it(scene: Any) -
             assert socket.close_code == 4000
         assert scene.seen == ["renewed", "renewed"]
         assert [dict(each) async for each in server.sessions.scan()] == [{}]
+
+
+@pytest.mark.feature("I9")
+async def test_message_after_a_log_in_elsewhere_closes_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody told the hub, as on another node, it is seen when the next message comes, which is not handled."""
+    server = server_of()
+    handled: list[Any] = []
+    server.websocket("/work")(lambda connection, message: handled.append(message))
+    async with running(server) as base:
+        browser = await anonymous(base)
+        headers = {"Cookie": f"wshttp={browser.cookies['wshttp']}"}
+        async with websocket(base, "/work", additional_headers=headers, origin=base) as socket:
+            monkeypatch.setattr(server.hub, "renewed", lambda record: None)
+            await browser.log_in("alice", "x")
+            await socket.send("x")
+            await soon(socket.wait_closed())
+            assert (socket.close_code, handled) == (4000, [])
 
 
 async def test_request_that_renews_its_session_goes_on() -> None:

@@ -22,12 +22,6 @@ MAX_INTEGER: Final = 2**53
 MAX_DEPTH: Final = 64
 """Nesting that a session accepts; a value that contains itself ends here too."""
 
-MAX_NODES: Final = 10_000
-"""Values in a value, it included. To read and copy that many takes about 5 ms (own measurement), by which one message
-delays all others; the usual 64 KiB of a session hold as many numbers of five digits, or as many short texts."""
-
-_TOO_MANY: Final = f"a value holds up to {MAX_NODES} values in all; keep a larger one in parts"
-
 _SCALARS: Final = (str, int, float, bool, type(None))
 
 OnChange: TypeAlias = Callable[[], None]
@@ -39,23 +33,6 @@ def read_json(text: str | bytes) -> Json:
     Python's own parser takes `NaN` and `Infinity`, too.
     """
     return json.loads(text, parse_constant=_refuse_constant)
-
-
-def require_few_values(text: str) -> None:
-    """Raise `InvalidValue` for JSON text that holds far more than `MAX_NODES` values; how many exactly, `checked` counts.
-
-    Before it is read, since that alone takes a quarter of a second for a mebibyte of empty lists (own measurement).
-    """
-    if _is_crowded(text):
-        unescaped = text.replace("\\\\", "").replace('\\"', "")
-        quotes = unescaped.count('"')
-        if quotes > 4 * MAX_NODES or _is_crowded("".join(unescaped.split('"')[::2])):  # outside of strings
-            raise InvalidValue(_TOO_MANY)
-
-
-def _is_crowded(text: str) -> bool:
-    """Whether there are more values than allowed: all but the first of a container follow a comma."""
-    return text.count(",") >= MAX_NODES or text.count("[") + text.count("{") > MAX_NODES
 
 
 def _refuse_constant(name: str) -> None:
@@ -73,37 +50,15 @@ def checked(value: Json, on_change: OnChange | None = None, depth: int = 0) -> J
     With `on_change`, lists and dictionaries in the copy are tracked and call it after every change.
     `depth` is that of `value` in what holds it.
     """
-    return _Copies(on_change, MAX_NODES).of(value, depth)
-
-
-def copied(value: Json, on_change: OnChange | None = None) -> Json:
-    """Return a copy as `checked` does, of a value that a session has accepted piece by piece: it may have any length."""
-    return _Copies(on_change, math.inf).of(value, 0)
-
-
-class _Copies:
-    """The copies that one call makes, counted."""
-
-    __slots__ = ("_left", "_on_change")
-
-    def __init__(self, on_change: OnChange | None, nodes: float) -> None:
-        self._on_change = on_change
-        self._left = nodes
-
-    def of(self, value: Json, depth: int) -> Json:
-        """Return a copy of a value and all it holds."""
-        if depth > MAX_DEPTH:
-            raise InvalidValue(f"a session holds values nested up to {MAX_DEPTH} deep")
-        self._left -= 1
-        if self._left < 0:
-            raise InvalidValue(_TOO_MANY)
-        if isinstance(value, dict):
-            pairs = {checked_key(key): self.of(item, depth + 1) for key, item in value.items()}
-            return pairs if self._on_change is None else TrackedDict(pairs, self._on_change, depth)
-        if isinstance(value, list):
-            items = [self.of(item, depth + 1) for item in value]
-            return items if self._on_change is None else TrackedList(items, self._on_change, depth)
-        return _checked_scalar(value)
+    if depth > MAX_DEPTH:
+        raise InvalidValue(f"a session holds values nested up to {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        pairs = {checked_key(key): checked(item, on_change, depth + 1) for key, item in value.items()}
+        return pairs if on_change is None else TrackedDict(pairs, on_change, depth)
+    if isinstance(value, list):
+        items = [checked(item, on_change, depth + 1) for item in value]
+        return items if on_change is None else TrackedList(items, on_change, depth)
+    return _checked_scalar(value)
 
 
 def _checked_scalar(value: Json) -> Json:

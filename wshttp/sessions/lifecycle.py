@@ -188,10 +188,10 @@ class Lifecycle:
 
     async def stop(self) -> None:
         """Give up what is left."""
-        for wait in self._waits:
-            wait.cancel()
         await self._closings.stop()
         await self._ledger.stop()
+        for wait in self._waits:  # last: what they keep from running must not run now
+            wait.cancel()
 
 
 def facts(record: Record) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wshttp.errors import InvalidValue, SessionEnded
 from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled
-from wshttp.sessions.data import Json, checked, checked_key, checked_seconds, copied
+from wshttp.sessions.data import Json, checked, checked_key, checked_seconds
 from wshttp.sessions.ids import SessionId, new_event_id
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.unit_of_work import Pending, UnitOfWork, current_unit
@@ -119,7 +119,7 @@ class Session(MutableMapping[str, Json]):
     @property
     def start_parameters(self) -> dict[str, Json]:
         """What it was started with, for a successor to be started alike; a copy."""
-        return dict(copied(self.record.start or {}))
+        return dict(checked(self.record.start or {}))
 
     def describe(self) -> dict[str, Json]:
         """Return what the client is told of its session; times in whole seconds, `None` for never."""
@@ -238,7 +238,7 @@ class Session(MutableMapping[str, Json]):
             await self.unit().commit()
         while True:
             found = self.record.data.get(key, ABSENT)
-            value = checked(function(checked(default) if found is ABSENT else copied(found)))
+            value = checked(function(checked(default) if found is ABSENT else checked(found)))
             try:
                 await self._sessions.apply(
                     self, Changes({key: value}, expected={key: found}, key=self.unit().key_of(self.ref))
@@ -246,7 +246,7 @@ class Session(MutableMapping[str, Json]):
             except Conflict:
                 await self._sessions.reload(self)
                 continue
-            return copied(value)
+            return checked(value)
 
     async def commit(self) -> None:
         """Write what this request, message or callback (outside of them: anybody) has changed. Raises `SessionEnded`."""

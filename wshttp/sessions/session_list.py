@@ -33,7 +33,7 @@ from wshttp.errors import (
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.changes import ABSENT, Changes, merge, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
-from wshttp.sessions.data import Json, checked, checked_seconds, copied, encoded_size
+from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
 from wshttp.sessions.decorators import SessionDecorators
 from wshttp.sessions.draft import Draft
 from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
@@ -724,7 +724,7 @@ class SessionList(SessionDecorators):
 def _draft_of(record: Record) -> Draft:
     """Return what a temporary session is to be created from."""
     shared = {each.name: getattr(record, each.name) for each in fields(Draft)}
-    return Draft(**shared | {"start": copied(record.start or {}), "data": copied(record.data)})
+    return Draft(**shared | {"start": checked(record.start or {}), "data": checked(record.data)})
 
 
 def _update(session: Session, record: Record) -> None:

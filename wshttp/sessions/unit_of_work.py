@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wshttp.errors import SessionEnded, StoreUnavailable
 from wshttp.sessions.changes import ABSENT, Changes, Scheduled, encoded_text
-from wshttp.sessions.data import Json, copied, is_container
+from wshttp.sessions.data import Json, checked, is_container
 from wshttp.sessions.record import RENEWED, Record
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Pending:
             if is_shown:
                 self.changed.add(key)
 
-        tracked = self.view[key] = copied(value, mark)
+        tracked = self.view[key] = checked(value, mark)
 
     def keys(self, committed: dict[str, Json]) -> list[str]:
         """Return the keys as this unit sees them: committed ones first, then its own."""
@@ -108,7 +108,7 @@ class Pending:
 
         Containers stay, so that a reference held to one still reports its changes.
         """
-        values = {key: ABSENT if self.view[key] is ABSENT else copied(self.view[key]) for key in self.changed}
+        values = {key: ABSENT if self.view[key] is ABSENT else checked(self.view[key]) for key in self.changed}
         changes = Changes(
             values,
             scheduled=self.scheduled,
