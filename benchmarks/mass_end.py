@@ -143,7 +143,7 @@ async def _fill(server: Server, count: int, clock: FakeClock) -> None:
     for _, record in population(count, clock.monotonic, IDLE_TIMEOUT):
         created = await store.create(record, Limits())
         assert isinstance(created, Created)
-        await store.settle(created.event.id)
+        await store.settle(created.event)
 
 
 async def _look_on(server: Server, count: int, clock: FakeClock, calm: float) -> Figures:

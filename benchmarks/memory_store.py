@@ -103,7 +103,7 @@ def _measure_memory_store(size: int, operations: int) -> Figures:
     async def create(record: Record) -> None:
         created = await store.create(record, Limits())
         assert isinstance(created, Created)
-        await store.settle(created.event.id)
+        await store.settle(created.event)
 
     def load(key: bytes) -> Awaitable[object]:
         return store.load(key, touch=True)
