@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -90,6 +91,9 @@ async def _echo(connection: Connection, message: str | bytes) -> None:
 
 
 def _serve_tornado(parent: Pipe) -> None:
+    logging.getLogger("tornado").setLevel(
+        logging.CRITICAL
+    )  # a client that leaves in the midst of an answer is an error there
     asyncio.run(_tornado(parent))
 
 

@@ -140,7 +140,7 @@ def _register(server: Server, callback: str) -> None:
 
 async def _fill(server: Server, count: int, clock: FakeClock) -> None:
     store = server.sessions.store
-    for _, record in population(count, clock.monotonic, IDLE_TIMEOUT):
+    for record in population(range(count), clock.monotonic, IDLE_TIMEOUT):
         created = await store.create(record, Limits())
         assert isinstance(created, Created)
         await store.settle(created.event)

@@ -13,17 +13,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
-from itertools import cycle, islice, repeat
+from itertools import count, cycle, islice, repeat
 from typing import Any
 
 from benchmarks.machine import resident_bytes
 from benchmarks.plain_store import PlainStore
-from benchmarks.population import address_of, population
+from benchmarks.population import address_of, id_of, population
 from benchmarks.process import in_a_process
 from benchmarks.table import Table
 from benchmarks.timing import Timing, timing_of
 from wshttp import SessionList, Settings
-from wshttp.sessions.ids import SessionId
 from wshttp.sessions.record import Record
 from wshttp.sessions.store import Created, Limits
 from wshttp.stores.memory import MemoryStore
@@ -108,9 +107,10 @@ def _measure_memory_store(size: int, operations: int) -> Figures:
     def load(key: bytes) -> Awaitable[object]:
         return store.load(key, touch=True)
 
-    figures, ids = _measure(create, load, partial(store.take_due, 64), size, operations)
-    addresses = [[address_of(run * operations + n) for n in range(operations)] for run in range(RUNS)]
-    figures.times[LIST_GET] = _timing(sessions.get, [list(islice(ids, operations)) for _ in range(RUNS)])
+    figures, present = _measure(create, load, partial(store.take_due, 64), size, operations)
+    ids = [[id_of(number) for number in islice(present, operations)] for _ in range(RUNS)]
+    addresses = [[address_of(number) for number in range(operations)] for _ in range(RUNS)]
+    figures.times[LIST_GET] = _timing(sessions.get, ids)
     figures.times[LIST_CREATE] = _timing(lambda address: sessions.create(remote_ip=address), addresses)
     return figures
 
@@ -131,34 +131,32 @@ def _measure(
     sweep: Callable[[], Awaitable[object]],
     size: int,
     operations: int,
-) -> tuple[Figures, Iterator[SessionId]]:
-    """Fill a store and measure it; return ids for more of the same, too, in an order without end."""
+) -> tuple[Figures, Iterator[int]]:
+    """Fill a store and measure it; return the numbers of further sessions in it, too, in an order without end."""
     gc.disable()  # its part in this is a matter of `mass_end`
-    some, memory = asyncio.run(_fill(create, load, size, 2 * RUNS * operations))
-    random.Random(1).shuffle(some)  # else a session's neighbours in memory would have it in the processor's cache
-    ids = cycle(some)
-    new = [[record for _, record in population(operations, time.monotonic)] for _ in range(RUNS)]
+    memory = asyncio.run(_fill(create, load, size))
+    # In random order: else a session's neighbours in memory would have it in the processor's cache.
+    present, new = cycle(random.Random(1).sample(range(size), size)), count(size)
+    keys = [[id_of(number).key for number in islice(present, operations)] for _ in range(RUNS)]
+    records = [list(population(islice(new, operations), time.monotonic)) for _ in range(RUNS)]
     times = {
-        GET: _timing(load, [[each.key for each in islice(ids, operations)] for _ in range(RUNS)]),
+        GET: _timing(load, keys),
         SWEEP: _timing(lambda _: sweep(), [repeat(None, operations) for _ in range(RUNS)]),
-        CREATE: _timing(create, new),
+        CREATE: _timing(create, records),
     }
-    return Figures(times, memory), ids
+    return Figures(times, memory), present
 
 
-async def _fill(create: Any, load: Any, size: int, some: int) -> tuple[list[SessionId], float]:
-    """Create sessions and touch each once; return the ids of some, evenly spread, and the bytes that each takes."""
-    ids: list[SessionId] = []
+async def _fill(create: Any, load: Any, size: int) -> float:
+    """Create sessions and touch each once; return the bytes of memory that each takes."""
     before = resident_bytes()
-    for number, (session_id, record) in enumerate(population(size, time.monotonic)):
+    for record in population(range(size), time.monotonic):
         await create(record)
         await load(record.key)
-        if number % max(1, size // some) == 0:
-            ids.append(session_id)
-    return ids, (resident_bytes() - before) / size
+    return (resident_bytes() - before) / size
 
 
-def _timing(operation: Callable[[Any], Awaitable[object]], batches: list[Any]) -> Timing:
+def _timing(operation: Callable[[Any], Awaitable[object]], batches: Iterable[Any]) -> Timing:
     return timing_of([partial(_each, operation, batch) for batch in batches])
 
 
@@ -166,10 +164,10 @@ def _each(operation: Callable[[Any], Awaitable[object]], arguments: Iterable[Any
     """Await an operation on each argument; return how many there were."""
 
     async def all_of_them() -> int:
-        count = 0
+        number = 0
         for argument in arguments:
             await operation(argument)
-            count += 1
-        return count
+            number += 1
+        return number
 
     return asyncio.run(all_of_them())
