@@ -509,7 +509,8 @@ class StoreSettings(Section):
     )
     timeout: Duration = fixed(
         "2s",
-        "How long a request waits for a session that another one is just starting, before it is answered 503.\n"
+        "How long a request waits for the disk of the `sqlite` store, or for a session that another one is just starting, "
+        "before it is answered 503.\n"
         "The memory store itself answers at once.\n`0`: no limit.",
     )
 
