@@ -14,7 +14,7 @@ from wshttp.config import SessionSettings
 from wshttp.errors import LockLost, StoreUnavailable
 from wshttp.sessions import session_list
 from wshttp.sessions.callbacks import current_event
-from wshttp.sessions.record import Event, Reason
+from wshttp.sessions.record import Event, Reason, Record
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.store import Owed
@@ -146,6 +146,20 @@ async def test_late_copy_brings_no_session_back(path: Path, clock: FakeClock) ->
         assert sessions._adopt(older)["n"] == 1
         await sessions.end(session)
         assert sessions._adopt(older).ended is Reason.LOGOUT
+
+
+async def test_late_copy_brings_no_token_back(path: Path, clock: FakeClock) -> None:
+    """A record that was found under the old token, and arrives after a log-in, leaves the session its new one."""
+    async with opened(path, clock) as sessions:
+        session = await sessions.create(remote_ip=IP)
+        old = session.id
+        assert old is not None
+        found = await sessions.store.load(old.key, touch=False)
+        assert isinstance(found, Record)
+        await sessions.renew(session, user="ada")
+        assert session.id != old
+        assert sessions._adopt(found, old).id != old
+        assert session.user == "ada"
 
 
 async def test_settling_waits_for_a_store_that_is_away(
