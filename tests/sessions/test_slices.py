@@ -91,3 +91,51 @@ async def test_long_work_leaves_others_their_turns() -> None:
     done = True
     await watching
     assert turns >= 5
+
+
+async def _turns_until(work: asyncio.Task[None], counter: _Counter, each: float = 0.0) -> int:
+    """Let the loop turn until some work is done; each turn takes others so many seconds."""
+    turns = 0
+    while not work.done():
+        await asyncio.sleep(0)
+        counter.now += each
+        turns += 1
+        assert turns < 1000
+    return turns
+
+
+async def test_rest_is_long_enough_for_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a slice several turns belong to others, so that a request does not wait for a slice in each of its own."""
+    counter = _Counter(monkeypatch)
+    budget = Slices(0.001)
+    await budget.pause()
+    counter.now += 0.001
+    assert await _turns_until(asyncio.create_task(budget.pause()), counter) >= slices.REST
+
+
+async def test_rest_ends_where_others_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns that take longer than a slice neither keep background work waiting for all of them, nor from ever going on."""
+    counter = _Counter(monkeypatch)
+    budget = Slices(0.001)
+    await budget.pause()
+    counter.now += 0.001
+    resting = asyncio.create_task(budget.pause())
+    assert await _turns_until(resting, counter, each=slices.LONGEST_REST / 2) < slices.REST
+
+
+async def test_who_waits_longest_goes_on_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that fills a slice goes round among all who have some; nobody is left out."""
+    counter = _Counter(monkeypatch)
+    budget = Slices(0.001)
+    order: list[int] = []
+
+    async def worker(number: int) -> None:
+        for _ in range(3):
+            await budget.pause()
+            order.append(number)
+            counter.now += 0.001
+
+    await asyncio.wait_for(asyncio.gather(*(worker(number) for number in range(5))), 10)
+    assert order[:5] == [0, 1, 2, 3, 4]
+    assert sorted(order) == sorted([*range(5)] * 3)
+    assert all(sorted(order[n : n + 5]) == [*range(5)] for n in (0, 5, 10))

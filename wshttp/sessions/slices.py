@@ -34,27 +34,33 @@ class Slices:
         self._until = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._running = False
+        self._begins = False
 
     async def pause(self) -> None:
         """Let others run if the budget is spent; who waits longest goes on first."""
-        while time.perf_counter() >= self._until:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            if not self._running:
-                self._rest(REST, time.perf_counter() + LONGEST_REST)
-            await turn
+        if time.perf_counter() < self._until:
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        if not self._running:
+            self._rest(REST, time.perf_counter() + LONGEST_REST)
+        await turn
+        if self._begins:
+            # Counted from here: where others take long before it is our turn, the slice would be over before it began.
+            self._begins = False
+            self._until = time.perf_counter() + self._seconds
 
     def _rest(self, turns: int, until: float) -> None:
         self._running = True
         if turns and time.perf_counter() < until:
             asyncio.get_running_loop().call_soon(self._rest, turns - 1, until)
         else:
-            self._until = time.perf_counter() + self._seconds
+            self._begins = True
             self._wake()
 
     def _wake(self) -> None:
         """Let one go on, and the next where that one leaves something of the budget: waking all would spend it on that."""
-        if time.perf_counter() >= self._until:
+        if not self._begins and time.perf_counter() >= self._until:
             self._rest(REST, time.perf_counter() + LONGEST_REST)
             return
         while self._waiting:
