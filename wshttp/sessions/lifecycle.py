@@ -107,29 +107,38 @@ class Lifecycle:
             await self._callbacks.notify_scheduled(event, session)
         await self._settle(event)
 
-    def conclude(self, session: Session, event: Event) -> asyncio.Future[None]:
+    def conclude(self, session: Session, event: Event, *, elsewhere: bool = False) -> asyncio.Future[None]:
         """Carry out an end that the store has decided: the only way in which one is delivered.
 
+        `elsewhere`: up to the sockets; the node that is given the entry later does the rest (see `Ended`).
         The returned future is done when the session's sockets are told.
         """
         reason = session.record.reason
         if reason is None:
             raise ValueError("the store ended a session without a reason")
-        if event.attempt == 1:
+        if elsewhere or event.attempt == 1:
             self._statistics.ended[reason] += 1
             _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
-        close = partial(self._close, session, event, reason)
+        close = partial(self._close, session, event, reason, has_end=not elsewhere)
         return self._closings.deliver(session.ref, close, after=session.starting)
 
-    async def _close(self, session: Session, event: Event, reason: Reason) -> None:
+    def finish(self, session: Session, event: Event, reason: Reason) -> None:
+        """Do what `conclude` left to whoever is given the entry."""
+        self._closings.deliver(session.ref, partial(self._close, session, event, reason, has_ending=False))
+
+    async def _close(
+        self, session: Session, event: Event, reason: Reason, *, has_ending: bool = True, has_end: bool = True
+    ) -> None:
         earlier: set[asyncio.Future[None]] = set()
-        if self._callbacks["session_ending"]:
+        if has_ending and self._callbacks["session_ending"]:
             # Functions that are cancelled, reported and tried again may take longer in all; the sockets don't wait.
             earlier.add(asyncio.create_task(self._last_word(session, reason)))
             await asyncio.wait(earlier, timeout=LAST_WORD)
         parting = self._part(session, reason)
         if parting is not None:
             earlier.add(asyncio.ensure_future(parting))
+        if not has_end:
+            return
         end = partial(self._end, session, event, reason)
         self._ledger.deliver(session.ref, end, after=self._all_of(earlier, session) if earlier else None)
 

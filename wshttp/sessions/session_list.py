@@ -685,6 +685,8 @@ class SessionList(SessionDecorators):
         match owed.event.kind:
             case "start":
                 self._lifecycle.start(session, owed.event)
+            case "end" if owed.event.attempt == 1 and owed.event.reason is not None:
+                self._lifecycle.finish(session, owed.event, owed.event.reason)
             case "end":
                 self._conclude(Ended(owed.record, owed.event))
             case _:
@@ -718,7 +720,7 @@ class SessionList(SessionDecorators):
         """Carry out an end that the store has decided. The future is done when the session's sockets are told."""
         session = self._adopt(ended.record)
         self._pinned.pop(session.ref, None)
-        return self._lifecycle.conclude(session, ended.event)
+        return self._lifecycle.conclude(session, ended.event, elsewhere=ended.elsewhere)
 
 
 def _draft_of(record: Record) -> Draft:

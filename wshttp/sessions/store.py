@@ -24,7 +24,8 @@ Ends and starts are owed
     given it, for as long as that node renews its lease. `take_due` hands out what a dead node owed, and what was decided in
     a call whose caller was told nothing (a time-out, a cancellation): the same entry, with `attempt` one higher, and starts
     before ends. To settle an attempt that is no longer the last does nothing.
-    Until its start is settled a session is `starting`.
+    Until its start is settled a session is `starting`. An end that another node decides meanwhile is `elsewhere`: nobody but the
+    node that owes the start is given its entry before that is settled; then `take_due` hands it out, with `attempt` 1.
     A session past its deadline is over for every method at once, even before `take_due` reports its end; only the count
     of all sessions, and the limit on it, may include it until then.
 
@@ -39,6 +40,7 @@ Times are seconds on the store's own clock, `now()`; the only clock across nodes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -174,6 +176,9 @@ class Store(Protocol):
 
     async def load_ref(self, ref: str, *, touch: bool) -> Record | None:
         """Find by ref, and touch in the same step; `None` once it has ended."""
+
+    async def load_many(self, keys: Sequence[bytes]) -> list[Record | Tombstone | None]:
+        """Find many by id at once, in the order of `keys`; touches none."""
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
         """Merge changes, all or none. Raises `SessionEnded`, `LockLost`, `Conflict`, `DataTooLarge`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.clock import Clock, SystemClock
@@ -64,6 +65,9 @@ class MemoryStore:
 
     async def load_ref(self, ref: str, *, touch: bool) -> Record | None:
         return self._set.load_ref(ref, touch=touch)
+
+    async def load_many(self, keys: Sequence[bytes]) -> list[Record | Tombstone | None]:
+        return [self._set.load(key, touch=False) for key in keys]
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
         return self._set.apply(ref, changes, max_data)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import Any, Final, TypeVar
@@ -299,6 +299,9 @@ class SqliteStore:
         copy = None if found is None else _copy(found)
         await self._on_disk(ref)
         return copy
+
+    async def load_many(self, keys: Sequence[bytes]) -> list[Record | Tombstone | None]:
+        return [await self.load(key, touch=False) for key in keys]
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
         applied = await self._step(ref, lambda working: working.apply(ref, changes, max_data), changes.token)
