@@ -21,7 +21,7 @@ PIP := $(VENV_PYTHON) -m pip install --quiet
 # Passed to pytest: make test ARGS="-k cookie"
 ARGS ?=
 
-.PHONY: help run test faults bench clean
+.PHONY: help run test faults bench clean redis-server
 
 help: ## print this
 	@echo 'make TARGET, where TARGET is one of:'
@@ -30,7 +30,7 @@ help: ## print this
 run: .venv/installed ## serve config/demo.yaml on http://127.0.0.1:8080/
 	@exec $(VENV_PYTHON) run.py --config config/demo.yaml
 
-test: .venv/installed-test ## lint, format, types and all tests (ARGS="..." goes to pytest)
+test: .venv/installed-test redis-server ## lint, format, types and all tests (ARGS="..." goes to pytest)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
@@ -39,7 +39,7 @@ test: .venv/installed-test ## lint, format, types and all tests (ARGS="..." goes
 # How often the long runs kill a server; a hundred times takes some minutes.
 FAULTS ?= 100
 
-faults: .venv/installed-test ## kill servers and break disks, many times (FAULTS="..." says how many)
+faults: .venv/installed-test redis-server ## kill servers and break disks, many times (FAULTS="..." says how many)
 	WSHTTP_FAULTS=$(FAULTS) $(VENV_PYTHON) -m pytest -s tests/faults tests/sessions/test_state_machine.py tests/stores $(ARGS)
 
 bench: .venv/installed ## print the figures of this machine
@@ -86,3 +86,18 @@ endif
 	@echo 'installing what the tests need into .venv'
 	@$(PIP) --editable '.[test]'
 	@touch $@
+
+# --- what the tests need of the system ------------------------------------------------------------
+
+# The servers that the tests start are their own; a service that the package starts is neither used nor harmed.
+redis-server:
+	@command -v redis-server >/dev/null 2>&1 || command -v valkey-server >/dev/null 2>&1 || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo 'installing redis-server, which the tests start'; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y redis-server; } >/dev/null; \
+	else \
+	    echo 'The tests of the Redis store start a redis-server of their own, and there is none.'; \
+	    echo 'On Debian and Ubuntu: sudo apt-get install redis-server'; \
+	    echo 'Elsewhere: Redis 7.0 or newer, or Valkey, with redis-server or valkey-server on the PATH.'; \
+	    exit 1; \
+	fi

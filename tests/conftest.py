@@ -6,7 +6,7 @@ import pytest
 
 from wshttp.testing import FakeClock
 
-pytest_plugins = ["wshttp.pytest_plugin"]
+pytest_plugins = ["wshttp.pytest_plugin", "redis_servers"]
 
 
 @pytest.fixture

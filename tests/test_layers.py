@@ -11,6 +11,7 @@ run, do not.
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,19 +30,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "addresses": set(),
     "logs": set(),
     "config": {"errors"},
+    "redis": {"errors", "addresses"},
     "sessions": LOWEST,
-    "stores": LOWER,
-    "realtime": LOWER,
+    "stores": LOWER | {"redis"},
+    "realtime": LOWER | {"redis"},
     "auth": LOWER,
     "web": MIDDLE,
     "engine": {"errors", "addresses", "config"},
     "collector": set(),
     "network": LOWER | {"engine"},
-    "process": LOWEST | {"collector"},
+    "workers": LOWEST | {"network"},
+    "process": LOWEST | {"collector", "workers"},
+    "backing": MIDDLE,
+    "rate_sharing": LOWER,
     "setup": {"errors"},
-    "server": MIDDLE | {"web", "network", "process", "setup"},
+    "server": MIDDLE | {"web", "network", "process", "setup", "backing", "rate_sharing"},
     "cli": MIDDLE | {"web", "server"},
-    "testing": {"errors", "sessions", "stores"},
+    "testing": {"errors", "sessions", "stores", "realtime"},
     "pytest_plugin": set(),
     "__init__": MIDDLE | {"web", "server"},
     "__main__": {"cli"},
@@ -53,6 +58,7 @@ OUTSIDE: dict[str, set[str]] = {
     "addresses": set(),
     "logs": set(),
     "config": {"yaml", "pydantic", "pydantic_core"},
+    "redis": {"redis", "hiredis"},
     "sessions": set(),
     "stores": {"pytest"},
     "realtime": set(),
@@ -61,7 +67,10 @@ OUTSIDE: dict[str, set[str]] = {
     "engine": {"tornado"},
     "collector": set(),
     "network": {"tornado"},
+    "workers": set(),
     "process": set(),
+    "backing": set(),
+    "rate_sharing": set(),
     "setup": set(),
     "server": set(),
     "cli": {"tornado", "typer"},
@@ -72,8 +81,8 @@ OUTSIDE: dict[str, set[str]] = {
 }
 """By part, what it may import of others' packages; the standard library is everybody's."""
 
-NOWHERE = {"redis", "uvloop", "httptools", "picows"}
-"""What is chosen by a setting is imported where it is chosen, and there is nothing to choose yet."""
+CHOSEN = ("wshttp.redis", "wshttp.stores.redis", "wshttp.realtime.redis_broker")
+"""What needs a package that is an extra: who chooses one of these imports it in the function that does."""
 
 NO_SOCKETS = {"socket", "ssl", "selectors", "socketserver", "http", "urllib"}
 """What a session knows nothing of."""
@@ -119,7 +128,7 @@ def faults_of(source: str, module: str) -> list[str]:
         elif top in sys.stdlib_module_names:
             wrong = own == "sessions" and top in NO_SOCKETS
         else:
-            wrong = top in NOWHERE or top not in OUTSIDE[own]
+            wrong = top not in OUTSIDE[own]
         if wrong:
             faults.append(f"{module}:{line}: {own} must not import {name}")
     return faults
@@ -133,6 +142,13 @@ def test_every_import_points_the_right_way() -> None:
 def test_every_part_has_its_place() -> None:
     """A new folder or file at the top has to say where it belongs."""
     assert {part_of(name_of(path)) for path in MODULES} == set(MAY_IMPORT) == set(OUTSIDE)
+
+
+def test_extras_are_needed_only_where_they_are_chosen() -> None:
+    """Nothing that is imported with the package imports a part that needs an extra."""
+    program = "import sys, wshttp, wshttp.cli, wshttp.testing; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert [name for name in loaded.stdout.split() if name.startswith(CHOSEN) or name in ("redis", "hiredis")] == []
 
 
 def test_parts_do_not_go_round_in_circles() -> None:

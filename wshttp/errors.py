@@ -236,12 +236,15 @@ class StorageFull(BackendError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What an error becomes: an HTTP status, a problem type (`urn:wshttp:<name>`), a close code and its text."""
+    """What an error becomes: an HTTP status, a problem type (`urn:wshttp:<name>`), a close code and its text.
+
+    Without a close code the socket stays open: nothing is wrong with it, and it would find nothing better elsewhere.
+    """
 
     status: int
     name: str
-    close_code: int
-    close_reason: str
+    close_code: int | None = None
+    close_reason: str = ""
 
 
 _ANSWERS: dict[type[WshttpError], Answer] = {
@@ -253,9 +256,9 @@ _ANSWERS: dict[type[WshttpError], Answer] = {
     ContentTooLarge: Answer(413, "bad-request", 1009, ""),
     TooManyRequests: Answer(429, "too-many-requests", 1013, "rate"),
     LimitReached: Answer(429, "limit-reached", 1013, "capacity"),
-    StoreUnavailable: Answer(503, "store-unavailable", 1013, "capacity"),
-    LockLost: Answer(503, "store-unavailable", 1013, "capacity"),
-    StorageFull: Answer(507, "store-unavailable", 1013, "capacity"),
+    StoreUnavailable: Answer(503, "store-unavailable"),
+    LockLost: Answer(503, "store-unavailable"),
+    StorageFull: Answer(507, "store-unavailable"),
 }
 
 _LIMIT_IN_ALL = Answer(503, "limit-reached", 1013, "capacity")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
+from collections.abc import Sequence
+from typing import Final
 
 from tornado.web import Application
 
 from wshttp.config import ServerSettings, Settings
 from wshttp.engine.address import TrustedProxies
 from wshttp.engine.limits import ConnectionCounts, Limits
-from wshttp.engine.listeners import Listener, bind_tcp, bind_unix, raise_file_limit
+from wshttp.engine.listeners import Listener, adopt, bind_tcp, bind_unix, raise_file_limit
 from wshttp.engine.rates import AddressRates
 from wshttp.engine.stock import StockServer
 from wshttp.engine.tls import TlsContext
 from wshttp.errors import Forbidden
 from wshttp.sessions.clock import Clock
+
+LINGER: Final = 1.0
+"""Seconds that idle connections stay open in a drain when another process goes on listening in our place."""
 
 _log = logging.getLogger("wshttp.server")
 
@@ -34,6 +40,7 @@ class Network:
         self._settings = settings
         self._clock = clock
         self._tls: TlsContext | None = None
+        self._linger = 0.0
 
     @property
     def counts(self) -> ConnectionCounts:
@@ -47,10 +54,11 @@ class Network:
         if server.tls.certificate is not None:
             self._tls = TlsContext(server.tls.certificate, server.tls.key)
 
-    def listen(self, application: Application) -> None:
-        """Take in connections. Raises `ConfigurationError` where an address cannot be had."""
+    def listen(self, application: Application, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Take in connections, on `sockets` if given. Raises `ConfigurationError` where an address cannot be had."""
         server = self._settings.server
-        listeners = _bind(server)
+        listeners = bind(server) if sockets is None else _adopt(server, sockets)
+        self._linger = 0.0 if sockets is None else LINGER
         self.engine = StockServer(
             application,
             tls=self._tls,
@@ -88,7 +96,7 @@ class Network:
     async def drain(self, timeout: float) -> None:
         """Wait at most `timeout` seconds until requests are answered and connections closed."""
         if self.engine is not None:
-            await self.engine.drain(timeout)
+            await self.engine.drain(timeout, linger=self._linger)
 
     async def close(self) -> None:
         """Close what is still open."""
@@ -129,12 +137,21 @@ def _limits_of(server: ServerSettings) -> Limits:
     )
 
 
-def _bind(server: ServerSettings) -> list[Listener]:
+def bind(server: ServerSettings, *, shared: bool = False) -> list[Listener]:
+    """Listen where the settings say; `shared`: each may have a twin. Raises `ConfigurationError`."""
     if server.unix_socket is not None:
         return [bind_unix(server.unix_socket, proxy_protocol=server.proxy_protocol)]
     return bind_tcp(
-        server.host, server.port, tls=server.tls.certificate is not None, proxy_protocol=server.proxy_protocol
+        server.host,
+        server.port,
+        tls=server.tls.certificate is not None,
+        proxy_protocol=server.proxy_protocol,
+        shared=shared,
     )
+
+
+def _adopt(server: ServerSettings, sockets: Sequence[socket.socket]) -> list[Listener]:
+    return adopt(sockets, tls=server.tls.certificate is not None, proxy_protocol=server.proxy_protocol)
 
 
 def _is_loopback(listener: Listener) -> bool:

@@ -1,4 +1,4 @@
-"""A server as a process: its signals, its line on standard output, its exit status."""
+"""A server as a process, or as several: its signals, its line on standard output, its exit status."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from wshttp import logs
 from wshttp.collector import Collector
+from wshttp.config import Settings
+from wshttp.config.coherence import contradictions
 from wshttp.errors import ConfigurationError, StoreUnusable
+from wshttp.workers.parent import Parent
+from wshttp.workers.worker import Worker
 
 if TYPE_CHECKING:
     from wshttp.server import Server
@@ -29,7 +33,7 @@ def serve(server: Server) -> int:
     """Run a server until SIGTERM or SIGINT, and return the process's exit status; see `Server.serve`."""
     logs.configure(server.settings.log.level, server.settings.log.format)
     try:
-        asyncio.run(_serve(server))
+        return _serve_in_place(server, Worker.from_environment(os.environ))
     except ConfigurationError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
@@ -37,15 +41,51 @@ def serve(server: Server) -> int:
     except StoreUnusable as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _serve_in_place(server: Server, worker: Worker | None) -> int:
+    """Serve, as a worker or alone, or have workers serve; return the exit status."""
+    if worker is not None:
+        with closing(worker):
+            _take_count(server.settings, worker)
+            asyncio.run(_serve(server, worker))
+        return 0
+    if server.settings.server.workers > 1:
+        _check(server.settings)
+        return asyncio.run(Parent(server.settings.server).run())
+    asyncio.run(_serve(server, None))
     return 0
 
 
-async def _serve(server: Server) -> None:
+def _check(settings: Settings) -> None:
+    """Check the settings once more: a program may have changed them without. Raises `ConfigurationError`."""
+    mistakes = [f"{found.key}: {found.text}" for found in contradictions(settings)]
+    if mistakes:
+        raise ConfigurationError(mistakes)
+
+
+def _take_count(settings: Settings, worker: Worker) -> None:
+    """Say which settings have changed since the parent's start, and refuse those with which workers cannot do.
+
+    Raises `ConfigurationError`.
+    """
+    for name, value in worker.fixed.items():
+        if getattr(settings.server, name) != value:
+            _log.warning("server.%s changed in the settings; it needs a restart of all, not in turn", name)
+    several = settings.server.model_copy(update={"workers": worker.fixed["workers"]})
+    _check(settings.model_copy(update={"server": several}))
+
+
+async def _serve(server: Server, worker: Worker | None) -> None:
     stopping = asyncio.Event()
-    with _signals(server, stopping):
-        await server.start()
+    with _signals(server, stopping, second_ends=worker is None):
+        await server.start(sockets=None if worker is None else worker.sockets)
         async with Collector(lambda: server.sessions.busy):
-            print(f"wshttp listening on {', '.join(server.addresses)}", flush=True)
+            if worker is None:
+                print(f"wshttp listening on {', '.join(server.addresses)}", flush=True)
+            else:
+                worker.listening()
+                worker.watch_parent(stopping.set)
             await stopping.wait()
             undelivered = await server.stop()
         if undelivered:
@@ -75,8 +115,11 @@ async def _cancel_what_runs() -> list[str]:
 
 
 @contextmanager
-def _signals(server: Server, stopping: asyncio.Event) -> Iterator[None]:
-    """Have SIGTERM and SIGINT set `stopping`, the second of them end the process, and SIGHUP reload."""
+def _signals(server: Server, stopping: asyncio.Event, *, second_ends: bool) -> Iterator[None]:
+    """Have SIGTERM and SIGINT set `stopping`, the second of them end the process, and SIGHUP reload.
+
+    With `second_ends` false it does nothing: a service manager may send to a worker what its parent sends, too.
+    """
     loop = asyncio.get_running_loop()
     asked = False
     reloads: set[asyncio.Task[None]] = set()
@@ -84,7 +127,7 @@ def _signals(server: Server, stopping: asyncio.Event) -> Iterator[None]:
     # Not the loop's own signal handlers: in a program that never gives the loop back, nobody would hear the second.
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and second_ends:
             os._exit(1)
         asked = True
         loop.call_soon_threadsafe(stopping.set)
@@ -94,10 +137,14 @@ def _signals(server: Server, stopping: asyncio.Event) -> Iterator[None]:
         reloads.add(reload)  # the loop alone does not hold on to a task
         reload.add_done_callback(reloads.discard)
 
+    def cannot_restart() -> None:
+        _log.warning("SIGUSR2 is for the parent of workers, of which there is one with server.workers above 1")
+
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     loop.add_signal_handler(signal.SIGHUP, reload_soon)
+    loop.add_signal_handler(signal.SIGUSR2, cannot_restart)
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if second_ends else signal.SIG_IGN)

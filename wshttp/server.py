@@ -6,25 +6,26 @@ import asyncio
 import functools
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from wshttp import logs, process
 from wshttp.auth.authentication import Authentication
 from wshttp.auth.watch import UsersWatch
+from wshttp.backing import backing_of
 from wshttp.config import Settings, load_settings, merged_settings, reload_differences
 from wshttp.errors import ConfigurationError, UsageError
 from wshttp.network import Network
+from wshttp.rate_sharing import RateSharing
 from wshttp.realtime.hub import Hub
+from wshttp.realtime.relay import Relay
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.decorators import CallbackDecorators
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.store import Store
 from wshttp.setup import Setup
-from wshttp.stores.memory import MemoryStore
-from wshttp.stores.memory_shared import MemoryShared
-from wshttp.stores.sqlite import SqliteStore
 from wshttp.web.access_log import AccessLog
 from wshttp.web.application import SiteApplication
 from wshttp.web.file_root import FileRoot
@@ -59,22 +60,29 @@ class Server(CallbackDecorators, RouteDecorators):
     ) -> None:
         self.settings = settings = settings or Settings()
         self._clock = clock = clock or SystemClock()
+        backing = backing_of(settings, clock, store)
         self.callbacks = Callbacks(settings.session.callback_timeout)
         self.sessions = SessionList(
             settings.session,
-            _store_of(settings, clock) if store is None else store,
+            backing.store,
             callbacks=self.callbacks,
             clock=clock,
             store_timeout=settings.store.timeout,
         )
         self.hub = Hub(settings, self.callbacks, clock)
         self.sessions.notifier = self.hub
-        authentication = Authentication(settings.auth, self.callbacks, MemoryShared(clock), clock)
+        authentication = Authentication(settings.auth, self.callbacks, backing.shared, clock)
         users = UsersWatch(authentication, self.sessions)
         self.site = Site(settings, self.sessions, self.hub, self.callbacks, authentication.authenticator, users)
         self._authentication = authentication
         self._network = Network(settings, clock)
         self.site.rates = self._network.rates
+        self._relay: Relay | None = None
+        self._rate_sharing: RateSharing | None = None
+        if backing.broker is not None:
+            lease = settings.session.lease
+            self._relay = Relay(self.hub, self.sessions, backing.broker, lease=lease, copies=backing.copies)
+            self._rate_sharing = RateSharing(lambda: self._network.rates, backing.shared, clock)
         self._files = FileRoot(settings.static.folder, settings.static.index)
         metrics = Metrics(self.site, lambda: self._network.counts)
         self.application = SiteApplication(self.site, metrics, log_function=AccessLog(metrics))
@@ -112,9 +120,10 @@ class Server(CallbackDecorators, RouteDecorators):
 
     # --- life -------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, sockets: Sequence[socket.socket] | None = None) -> None:
         """Open everything and listen; once, as nobody comes back to a server that has drained.
 
+        `sockets` that are bound already are listened on in place of an address of the settings.
         Raises `ConfigurationError` where an address or a certificate cannot be used, or the store's file is in use, and
         `StoreUnusable`.
         """
@@ -125,12 +134,14 @@ class Server(CallbackDecorators, RouteDecorators):
         self._network.prepare()
         try:
             await self.site.open(sweep=False)
+            await self._join()
             if self._setup is not None:
                 await self._setup.finish()
             await self.callbacks.notify("startup", self)
             await self.site.begin_sweeping()  # now that all callbacks are there for what an earlier process owed
-            self._network.listen(self.application)
+            self._network.listen(self.application, sockets)
         except BaseException:
+            await self._leave()
             await self.site.close(timeout=0)
             raise
         self.site.loopback_only = self._network.loopback_only
@@ -149,10 +160,24 @@ class Server(CallbackDecorators, RouteDecorators):
             await asyncio.gather(self.hub.drain(_window(timeout, len(self.hub))), self._network.drain(timeout))
         undelivered = await self.sessions.drain(timeout=until - self._clock.monotonic())
         await self.callbacks.notify("shutdown", self)
+        await self._leave()
         await self.site.close(timeout=0)
         await self._network.close()
         self._files.close()
         return undelivered
+
+    async def _join(self) -> None:
+        """Begin to speak with other nodes, where there may be some."""
+        if self._relay is not None:
+            await self._relay.open()
+        if self._rate_sharing is not None:
+            self._rate_sharing.open()
+
+    async def _leave(self) -> None:
+        if self._rate_sharing is not None:
+            await self._rate_sharing.close()
+        if self._relay is not None:
+            await self._relay.close()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; exits the process where that fails, see `serve`."""
@@ -162,6 +187,9 @@ class Server(CallbackDecorators, RouteDecorators):
 
     def serve(self) -> int:
         """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. SIGHUP reads the settings again.
+
+        With `server.workers` above 1 this process becomes the parent of that many, each of which runs this same program
+        from its beginning, up to here; SIGUSR2 starts others in their place, one after the other.
 
         Returns the process's exit status: 0 after a clean drain, 2 for a mistake in the settings, 1 for a store that cannot
         be used. The process ends at once, with 1, on the second signal and where end callbacks could not be delivered.
@@ -211,13 +239,6 @@ class Server(CallbackDecorators, RouteDecorators):
                 _log.warning("session.%s is 0: no session ends by it, ever", name)
         if "url" in settings.session.identity:
             _log.warning("session.identity has `url`: tokens in addresses end up in logs, histories and referrers")
-
-
-def _store_of(settings: Settings, clock: Clock) -> Store:
-    """Make the store that the settings name."""
-    if settings.store.kind == "sqlite":
-        return SqliteStore(settings.store.path, clock, timeout=settings.store.timeout)
-    return MemoryStore(clock)
 
 
 def _window(timeout: float, sockets: int) -> float:

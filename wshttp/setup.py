@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,26 @@ class Setup:
 
     def __init__(self, app: str) -> None:
         self._app = app
-        self._unfinished: Awaitable[Any] | None = None
+        self._unfinished: Callable[[], Awaitable[Any]] | None = None
 
     def begin(self, server: object) -> None:
-        """Import the function, and call it. Raises `ConfigurationError` where that fails."""
+        """Import the function, and call it; an `async` one has to wait for `finish`.
+
+        Raises `ConfigurationError` where that fails.
+        """
         module, _, name = self._app.partition(":")
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         try:
             function = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+            if inspect.iscoroutinefunction(function):
+                self._unfinished = functools.partial(function, server)
+                return
             result = function(server)  # type: ignore[operator]  # what is not callable raises, and is reported
         except Exception as error:
             raise self._mistake(error) from error
         if inspect.isawaitable(result):
-            self._unfinished = result
+            self._unfinished = lambda: result
 
     async def finish(self) -> None:
         """Let an `async` function do its work, on the loop that the server runs on. Raises `ConfigurationError`."""
@@ -41,7 +47,7 @@ class Setup:
         if unfinished is None:
             return
         try:
-            await unfinished
+            await unfinished()
         except Exception as error:
             raise self._mistake(error) from error
 

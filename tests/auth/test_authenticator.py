@@ -14,7 +14,7 @@ import pytest
 from wshttp.auth.authenticator import Authenticator
 from wshttp.auth.basic import BasicCredentials
 from wshttp.auth.passwords import PasswordHasher, check_password, hash_password
-from wshttp.auth.throttle import Throttle
+from wshttp.auth.throttle import Attempt, Throttle
 from wshttp.auth.user import User
 from wshttp.auth.users_file import UsersFile, delete_user, write_user
 from wshttp.errors import BadCredentials, StoreUnavailable, TooManyRequests
@@ -246,14 +246,14 @@ async def test_file_that_changes_after_the_hash_decides(
     """A change between the hash and the answer counts too."""
     async with setting(path, clock) as s:
         succeed = asyncio.Event()
-        vouch = s.throttle.vouch
+        succeeded = s.throttle._succeeded
 
-        async def slow(account: str, bucket: str) -> None:
+        async def slow(attempt: Attempt) -> None:
             succeed.set()
             await s.change("bob", TWO)
-            await vouch(account, bucket)
+            await succeeded(attempt)
 
-        monkeypatch.setattr(s.throttle, "vouch", slow)  # the last step of a success
+        monkeypatch.setattr(s.throttle, "_succeeded", slow)
         with pytest.raises(BadCredentials):
             await s.verify(BOB, HOME)
         assert succeed.is_set()

@@ -140,6 +140,21 @@ async def test_success_after_its_window_gives_nothing_back(
     assert guesses == 10
 
 
+async def test_success_after_the_window_that_it_joined_gives_nothing_back(throttle: Throttle, clock: FakeClock) -> None:
+    """An attempt belongs to the window in which it was counted, which may have begun long before it."""
+    await throttle.admit("bob", "192.0.2.1")
+    clock.advance(WINDOW - 10)
+    slow = await throttle.admit("bob", "192.0.2.1")
+    clock.advance(20)
+    guesses = 0
+    for n in range(2000):
+        guesses += isinstance(await admitted(throttle, f"user{n}", "192.0.2.1"), Attempt)
+        clock.advance(0.25)
+        if n == 100:
+            await slow.succeed()
+    assert guesses == 10
+
+
 async def test_withdrawn_attempt_counts_nowhere(throttle: Throttle, shared: MemoryShared) -> None:
     """An attempt whose password was not looked at leaves all counters and pauses as they were."""
     for _ in range(FREE_FAILURES - 1):

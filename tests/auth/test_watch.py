@@ -13,13 +13,16 @@ import pytest
 from wshttp.auth import watch as module
 from wshttp.auth.authentication import Authentication
 from wshttp.auth.passwords import hash_password
+from wshttp.auth.user import User
 from wshttp.auth.users_file import delete_user
 from wshttp.auth.watch import UsersWatch
 from wshttp.config import AuthSettings, SessionSettings
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
+from wshttp.sessions.store import Store
 from wshttp.stores.memory import MemoryStore
 from wshttp.stores.memory_shared import MemoryShared
+from wshttp.stores.sqlite import SqliteStore
 from wshttp.testing import FakeClock
 
 PATIENCE = 10.0
@@ -28,8 +31,8 @@ PATIENCE = 10.0
 class Parts:
     """A watch and what it works on."""
 
-    def __init__(self, clock: FakeClock, **auth: Any) -> None:
-        self.sessions = SessionList(SessionSettings(), MemoryStore(clock), clock=clock)
+    def __init__(self, clock: FakeClock, store: Store | None = None, **auth: Any) -> None:
+        self.sessions = SessionList(SessionSettings(), store or MemoryStore(clock), clock=clock)
         self.authentication = Authentication(AuthSettings(**auth), self.sessions.callbacks, MemoryShared(clock), clock)
         self.watch = UsersWatch(self.authentication, self.sessions)
 
@@ -38,8 +41,8 @@ class Parts:
 
 
 @asynccontextmanager
-async def watching(clock: FakeClock, **auth: Any) -> AsyncIterator[Parts]:
-    parts = Parts(clock, **auth)
+async def watching(clock: FakeClock, store: Store | None = None, **auth: Any) -> AsyncIterator[Parts]:
+    parts = Parts(clock, store, **auth)
     await parts.sessions.open()
     await parts.watch.open()
     try:
@@ -123,3 +126,39 @@ async def test_mistakes_are_said_and_change_nothing(
         await parts.watch.poll()
         assert ada.ended is None
         assert f"users file not used: {users}:1" in caplog.text
+
+
+# --- between two processes --------------------------------------------------------------------------
+
+
+async def test_users_who_changed_between_two_processes_lose_their_sessions(
+    users: Path, tmp_path: Path, clock: FakeClock
+) -> None:
+    """Also where `on_authenticate` knows users, too: a session tells whose its user is. Those of the application go on."""
+
+    def store() -> SqliteStore:
+        return SqliteStore(str(tmp_path / "sessions.db"), clock, timeout=20)
+
+    async def log_in(parts: Parts, user: str, version: str) -> str:
+        session = await parts.sessions.create(remote_ip="192.0.2.1", user=user, version=version)
+        return session.ref
+
+    async with watching(clock, store(), users_file=str(users)) as parts:
+        file = parts.authentication.users_file
+        assert file is not None
+        refs = [await log_in(parts, user, file.users[user].version) for user in ("ada", "bob")]
+        refs += [await log_in(parts, "ada", User("ada", version="7").version), await log_in(parts, "eve", "")]
+    delete_user(str(users), "ada")
+    async with watching(clock, store(), users_file=str(users)) as parts:
+        parts.sessions.callbacks.register("authenticate", lambda *_: None)
+        await parts.watch.dismiss_outdated()
+        assert [await parts.sessions.get_by_ref(ref) is not None for ref in refs] == [False, True, True, True]
+    async with watching(clock, store()) as parts:
+        ended: list[str] = []
+        parts.sessions.callbacks.register(
+            "session_end", lambda session, reason: ended.append(f"{session.user} {reason}")
+        )
+        await parts.watch.dismiss_outdated()
+        assert [await parts.sessions.get_by_ref(ref) is not None for ref in refs] == [False, False, True, True]
+        assert await parts.sessions.settled(PATIENCE)
+        assert "bob credentials" in ended

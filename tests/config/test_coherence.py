@@ -88,3 +88,27 @@ def test_contradiction_across_sources_names_the_source(tmp_path: Path) -> None:
     identity, proxy = caught.value.mistakes
     assert identity.startswith("environment WSHTTP_SERVER__UNIX_SOCKET: session.identity: ")
     assert proxy.startswith("--set server.proxy_protocol=true: server.proxy_protocol: ")
+
+
+def test_workers_need_a_store_that_can_be_shared(tmp_path: Path) -> None:
+    """More than one process with sessions of its own is a mistake that names redis and the reason."""
+    told = "server.workers: more than 1 needs store.kind: redis, which all workers share; with"
+    assert mistakes(tmp_path, "server:\n  workers: 2\n") == [
+        f"2: {told} memory, each worker would keep sessions of its own, which the others do not know"
+    ]
+    assert mistakes(tmp_path, "store: {kind: sqlite}\nserver:\n  workers: 2\n") == [
+        f"3: {told} sqlite, one process has the file for itself"
+    ]
+    assert load(tmp_path, "server: {workers: 2}\nstore: {kind: redis}").server.workers == 2
+
+
+def test_redis_needs_a_timeout_shorter_than_the_lease(tmp_path: Path) -> None:
+    """One slow answer may cost a server neither its lease nor its requests for ever; other stores have no lease."""
+    assert mistakes(tmp_path, "session: {lease: 3s}\nstore:\n  kind: redis\n  timeout: 5s\n") == [
+        "4: store.timeout: wants less than session.lease (3s); got 5s"
+    ]
+    (told,) = mistakes(tmp_path, "store:\n  kind: redis\n  timeout: 0\n")
+    assert told.startswith("3: store.timeout: wants more than 0 with redis")
+    load(tmp_path, "session: {lease: 3s}\nstore: {kind: redis}")
+    load(tmp_path, "session: {lease: 3s}\nstore: {kind: sqlite, timeout: 0}")
+    load(tmp_path, "session: {lease: 3s}\nstore: {timeout: 5s}")

@@ -103,8 +103,15 @@ def test_printed_settings_hide_the_secret() -> None:
     assert yaml.safe_load(settings_as_yaml(Settings()))["session"]["secret"] is None
 
 
-@pytest.mark.parametrize("key", ["server.workers", "server.engine", "session.lease", "websocket.history", "websocket.queue",
-                                 "store.url", "store.prefix", "store.cache", "store.outage", "admin"])  # fmt: skip
+def test_printed_settings_hide_the_password_of_the_store() -> None:
+    """The URL of the store is shown without its password, and the settings' repr shows none of it."""
+    settings = load_settings(None, environ={}, overrides=["store.url=redis://app:hunter2@redis.example:6379/0"])
+    assert yaml.safe_load(settings_as_yaml(settings))["store"]["url"] == "redis://app:***@redis.example:6379/0"
+    assert "hunter2" not in repr(settings)
+    assert yaml.safe_load(settings_as_yaml(Settings()))["store"]["url"] == "redis://127.0.0.1:6379/0"
+
+
+@pytest.mark.parametrize("key", ["server.engine", "websocket.history", "websocket.queue", "admin"])
 def test_setting_that_would_do_nothing_does_not_exist(key: str) -> None:
     """What does not work yet is not offered."""
     assert key not in {setting.key for setting in SETTINGS}

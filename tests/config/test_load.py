@@ -150,7 +150,7 @@ websocket: 7
 ping_interval: 5s
 static:
 log: {level: loud, format: !!bool maybe}
-store: {kind: redis, url: x}
+store: {kind: postgres, uri: x}
 admin: {users: [alice]}
 """
 
@@ -181,8 +181,8 @@ def test_file_full_of_mistakes_has_every_mistake_reported_with_its_line(tmp_path
         "32: ping_interval: no such setting; did you mean `websocket.ping_interval`?",
         "34: log.format: cannot be read as bool (put text in quotes)",
         "34: log.level: wants debug, info, warning or error; got 'loud'",
-        "35: store.kind: wants memory or sqlite; got 'redis'",
-        "35: store.url: no such setting; there are kind, path, timeout",
+        "35: store.kind: wants memory, sqlite or redis; got 'postgres'",
+        "35: store.uri: no such setting; did you mean `url`?",
         "36: admin: no such setting; there are server, session, auth, websocket, static, uploads, rate, store, metrics, log, api, app",
     ]  # fmt: skip
     told = [line.removeprefix(f"{file}:") for line in mistakes(file)]

@@ -16,6 +16,7 @@ from wshttp.config import (
     ServerSettings,
     SessionSettings,
     Settings,
+    StoreSettings,
     TlsSettings,
     load_settings,
 )
@@ -120,6 +121,11 @@ def test_every_setting_is_described() -> None:
         ("websocket.allowed_origins", "['https://A.example:443']", ("https://a.example",)),
         ("websocket.allowed_origins", "['http://[::1]:8080', 'capacitor://localhost']", ("http://[::1]:8080", "capacitor://localhost")),
         ("websocket.topics", "[chat, 'room-*']", ("chat", "room-*")),
+        ("store.prefix", "'chat:1'", "chat:1"),
+        ("store.outage", "grace:90s", "grace:90s"),
+        ("store.outage", "grace:60", "grace:1m"),
+        ("store.outage", "grace:0s", "closed"),
+        ("session.lease", "3", 3.0),
         ("api.prefix", "/a/b-c", "/a/b-c"),
         ("app", "examples.chat:setup", "examples.chat:setup"),
         ("server.unix_socket", "", None),
@@ -189,7 +195,18 @@ def test_setting_takes_what_it_should(key: str, value: str, expected: object) ->
         ("websocket.allowed_origins", "[example.com]", "wants an origin such as https://example.com, without a path"),
         ("websocket.allowed_origins", "['https://example.com/']", "wants an origin such as https://example.com, without a path"),
         ("static.index", "../index.html", "wants a file name without folders; got '../index.html'"),
-        ("store.kind", "redis", "wants memory or sqlite; got 'redis'"),
+        ("store.kind", "valkey", "wants memory, sqlite or redis; got 'valkey'"),
+        ("store.prefix", "'{a}'", "wants 1 to 64 printable ASCII characters without spaces and braces; got '{a}'"),
+        ("store.prefix", "a b", "wants 1 to 64 printable ASCII characters without spaces and braces; got 'a b'"),
+        ("store.prefix", "a" * 65, "wants 1 to 64 printable ASCII characters without spaces and braces; got"),
+        ("store.outage", "open", "wants closed, or grace: and a duration such as grace:30s; got 'open'"),
+        ("store.outage", "'grace:soon'", "wants closed, or grace: and a duration such as grace:30s; got 'grace:soon'"),
+        ("store.outage", "'grace: 5s'", "wants closed, or grace: and a duration such as grace:30s; got 'grace: 5s'"),
+        ("store.outage", "off", "wants closed, or grace: and a duration such as grace:30s; got false (put it in quotes)"),
+        ("session.lease", "2.9s", "wants a duration such as 30s, 20m, 8h; got '2.9s' (at least 3s)"),
+        ("session.lease", "0", "wants a duration such as 30s, 20m, 8h; got 0 (at least 3s)"),
+        ("server.workers", "0", "wants a whole number from 1 to 256; got 0"),
+        ("server.workers", "auto", "wants a whole number from 1 to 256; got 'auto'"),
         ("rate.requests_per_second", "-1", "wants a number, 0 or more; got -1"),
         ("rate.requests_per_second", ".inf", "wants a number, 0 or more; got inf"),
         ("log.level", "loud", "wants debug, info, warning or error; got 'loud'"),
@@ -205,6 +222,12 @@ def test_setting_takes_what_it_should(key: str, value: str, expected: object) ->
 def test_setting_refuses_what_it_should(key: str, value: str, told: str) -> None:
     """Each kind of value says in the user's words what it wants, and what it got."""
     assert told in refusal(key, value)
+
+
+def test_outage_has_its_grace_in_seconds() -> None:
+    """`closed` is no grace at all."""
+    assert StoreSettings().grace == 0.0
+    assert StoreSettings(outage="grace:1m30s").grace == 90.0
 
 
 ODD = ["null", "true", "-1", "1.5", "99999999999999999999", "''", "'\\x00'", "x y", "[]", "[[]]", "[null]", "{}", "{a: {b: c}}",

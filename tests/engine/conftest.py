@@ -119,6 +119,18 @@ class Held(RequestHandler):
         self.scene.vanished.set()
 
 
+class Half(Held):
+    """Answer, and leave the second half of the body for when the test says so."""
+
+    async def get(self) -> None:
+        self.set_header("Content-Length", "4")
+        self.write("ha")
+        await self.flush()
+        self.scene.started.set()
+        await self.scene.release.wait()
+        self.write("lf")
+
+
 class Flood(RequestHandler):
     """Answer with more than a socket's buffers hold."""
 
@@ -181,6 +193,7 @@ class Scene:
         routes = [
             ("/", Mirror),
             ("/held", Held, of),
+            ("/half", Half, of),
             ("/flood", Flood, of),
             ("/upload", Upload, of),
             ("/busy-upload", Upload, of),

@@ -14,6 +14,7 @@ from wshttp.engine.listeners import (
     UNIX_MODE,
     Listener,
     addresses,
+    adopt,
     bind_tcp,
     bind_unix,
     raise_file_limit,
@@ -189,6 +190,106 @@ def test_bind_unix_of_an_impossible_path_says_why(tmp_path: Path) -> None:
         assert mistake_of(error).startswith("server.unix_socket: ")
         assert text in mistake_of(error)
     assert file.read_text() == "precious"
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def connected(address: object, family: int = socket.AF_INET) -> socket.socket:
+    client = socket.socket(family)
+    client.settimeout(5)
+    client.connect(address)
+    return client
+
+
+def waiting_in(listener: Listener) -> int:
+    """Accept what waits, and count it."""
+    count = 0
+    while True:
+        try:
+            listener.socket.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+def test_twins_share_the_connections_of_one_port(opened: list[Listener]) -> None:
+    """Each gets its part from when it listens, and none when it is closed; none is lost."""
+    opened += bind_tcp("127.0.0.1", 0, shared=True)
+    first = opened[0]
+    address = first.socket.getsockname()
+    opened.append(first.twin())
+    second = opened[1]
+    assert second.socket.getsockname() == address
+
+    def counts(clients: int, *listeners: Listener) -> list[int]:
+        for client in [connected(address) for _ in range(clients)]:
+            client.close()
+        return [waiting_in(each) for each in listeners]
+
+    assert counts(20, first) == [20], "the other does not listen yet"
+    adopt([second.socket])
+    both = counts(200, first, second)
+    assert sum(both) == 200
+    assert all(both)
+    first.close()
+    assert counts(20, second) == [20]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_twin_of_an_ipv6_listener_leaves_ipv4_alone(opened: list[Listener]) -> None:
+    """Each family has its own twin, with the same port."""
+    opened += bind_tcp("localhost", 0, shared=True)
+    opened += [listener.twin() for listener in opened]
+    assert addresses(opened[2:]) == addresses(opened[:2])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_shared_port_is_in_use_for_others(opened: list[Listener], shared: bool) -> None:
+    """Only a twin gets in: who comes by the settings, a second parent too, is told."""
+    opened += bind_tcp("127.0.0.1", 0, shared=True)
+    port = opened[0].socket.getsockname()[1]
+    with pytest.raises(ConfigurationError) as error:
+        bind_tcp("127.0.0.1", port, shared=shared)
+    assert mistake_of(error) == f"server.port: {port} is in use: another server listens on 127.0.0.1"
+
+
+def test_port_that_is_not_shared_has_no_twin(opened: list[Listener]) -> None:
+    """Nobody takes connections of a server that does not know of it."""
+    opened += bind_tcp("127.0.0.1", 0)
+    with pytest.raises(OSError, match="in use"):
+        opened[0].twin()
+
+
+def test_twin_of_a_unix_socket_is_the_same_queue(opened: list[Listener], tmp_path: Path) -> None:
+    """Closing one leaves the other; the file goes when nobody listens any more."""
+    path = str(tmp_path / "s")
+    opened.append(bind_unix(path))
+    opened.append(opened[0].twin())
+    with connected(path, socket.AF_UNIX):
+        assert waiting_in(opened[1]) == 1
+        assert waiting_in(opened[0]) == 0
+    opened[0].close()
+    with connected(path, socket.AF_UNIX):
+        assert waiting_in(opened[1]) >= 1, "closing has looked whether somebody listens"
+    opened[1].close()
+    assert not os.path.exists(path)
+
+
+def test_adopted_listener_takes_what_waits_and_leaves_the_file(opened: list[Listener], tmp_path: Path) -> None:
+    """A connection that came before this process did is its first; the file is of the process that bound the socket."""
+    path = str(tmp_path / "s")
+    opened.append(bind_unix(path, proxy_protocol=True))
+    with connected(path, socket.AF_UNIX):
+        [adopted] = adopt([opened[0].socket.dup()], proxy_protocol=True)
+        opened.append(adopted)
+        assert (adopted.address, adopted.tls, adopted.proxy_protocol) == (f"unix:{path}", False, True)
+        assert waiting_in(adopted) == 1
+    opened[0].socket.close()
+    adopted.close()
+    assert os.path.exists(path)
+    opened[0].remove_file()
+    assert not os.path.exists(path)
 
 
 def test_raise_file_limit_fits_the_connections() -> None:

@@ -253,6 +253,35 @@ async def test_drain_does_not_begin_a_pipelined_request(serving: Any, connect: A
 
 
 @pytest.mark.feature("W10")
+async def test_drain_that_lingers_answers_who_is_about_to_speak(serving: Any, connect: Any, until: Any) -> None:
+    """An idle connection ends with an answer that says so, also where the last one went out just before the drain."""
+    async with serving() as (server, port, scene), connect(port) as idle, connect(port) as busy:
+        idle.get()
+        await idle.response()
+        busy.get("/half")
+        await asyncio.wait_for(scene.started.wait(), PATIENCE)
+        draining = asyncio.create_task(server.drain(PATIENCE, linger=PATIENCE))
+        await until(lambda: not server._accepting)
+        scene.release.set()
+        assert "connection" not in (await busy.response()).headers, "it was sent before"
+        for client in (idle, busy):
+            client.get()
+            assert (await client.response()).headers["connection"] == "close"
+            assert await client.ended() == b""
+        assert await draining == 0
+
+
+@pytest.mark.feature("W10")
+async def test_drain_lingers_no_longer_than_it_is_told(serving: Any, connect: Any) -> None:
+    """Who says nothing is let go then; of the time-out that is a part."""
+    async with serving() as (server, port, _), connect(port) as idle:
+        idle.get()
+        await idle.response()
+        assert await server.drain(PATIENCE, linger=0.01) == 0
+        assert await idle.ended() == b""
+
+
+@pytest.mark.feature("W10")
 async def test_drain_cuts_what_does_not_end(serving: Any, connect: Any) -> None:
     """After the time-out it says how many, WebSockets among them."""
     async with serving() as (server, port, scene), connect(port) as busy:

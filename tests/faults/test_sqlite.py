@@ -1,6 +1,6 @@
 """The SQLite store under faults: real processes that are killed, real files that are full, broken or somebody else's.
 
-`WSHTTP_FAULTS` says how often the long one kills its server (default 3; `make faults` sets more).
+`sizes` says how often the long one kills its server.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import base64
 import ctypes
 import http.client
 import json
-import os
 import random
 import resource
 import signal
@@ -24,13 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.conftest import Guarantee
+from faults.sizes import size
 from processes import Process, run, serving, until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 HERE = Path(__file__).parent
-ROUNDS = int(os.environ.get("WSHTTP_FAULTS", "3"))
+ROUNDS = size(100, small=3)
 CLIENTS = 6
 
 
@@ -127,7 +128,7 @@ class Notes:
 
 
 @pytest.mark.feature("E1", "E8", "M4")
-def test_kills_lose_nothing_and_repeat_only_what_was_not_settled(tmp_path: Path) -> None:
+def test_kills_lose_nothing_and_repeat_only_what_was_not_settled(tmp_path: Path, guarantee: Guarantee) -> None:
     """Killed again and again while it creates, handles, ends, sweeps and delivers: each session that a client was told of
     has one start and one end, in this order, repeats carry the same event id, and no acknowledged change is lost."""
     numbers, notes = random.Random(7), Notes()
@@ -155,10 +156,11 @@ def test_kills_lose_nothing_and_repeat_only_what_was_not_settled(tmp_path: Path)
         server.request("POST", "/end-all")
         until(lambda: state(server) == {"sessions": 0, "owed": 0})
         assert server.stop() == 0
-    _check(counted(tmp_path), notes)
+    seen = _check(counted(tmp_path), notes)
+    guarantee("one start, one end, nothing lost", "SQLite: `kill -9` at any moment", f"{ROUNDS} times", seen)
 
 
-def _check(lines: list[dict[str, Any]], notes: Notes) -> None:
+def _check(lines: list[dict[str, Any]], notes: Notes) -> str:
     ids: dict[tuple[str, str], set[str]] = defaultdict(set)
     order: dict[str, list[str]] = defaultdict(list)
     attempts: dict[str, list[int]] = defaultdict(list)
@@ -180,7 +182,7 @@ def _check(lines: list[dict[str, Any]], notes: Notes) -> None:
     for ref, n in notes.told.items():
         assert n <= data[ref].get("n", 0) <= n + CLIENTS, ref
         assert data[ref].get("key", 0) >= n, "the commit that came before the answer"
-    print(f"{len(order)} sessions, {sum(len(tries) - 1 for tries in attempts.values())} repeats")
+    return f"{len(order)} sessions, {sum(len(tries) - 1 for tries in attempts.values())} callbacks repeated"
 
 
 # --- restarts ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wshttp.errors import UsageError
+from wshttp.errors import LockLost, StoreUnavailable, UsageError
 from wshttp.sessions import callbacks as module
 from wshttp.sessions.callbacks import MAX_RETRIES, NAMES, Callbacks, current_event
 from wshttp.sessions.decorators import CallbackDecorators
@@ -90,6 +90,24 @@ def test_what_is_no_function_is_refused_at_once(callbacks: Callbacks) -> None:
     with pytest.raises(UsageError, match="a scheduled function has a name"):
         application.scheduled(print)  # type: ignore[arg-type]  # the mistake
     assert not any(callbacks[name] for name in NAMES)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), LockLost("ref")])
+async def test_decision_that_needs_the_store_is_none_without_it(
+    callbacks: Callbacks, reported: list[tuple[Event, Exception]], error: Exception
+) -> None:
+    """Whoever asks gets the error itself: to refuse for good would be wrong, and to let in, worse."""
+
+    @partial(callbacks.register, "connect")
+    def fail(_: object) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await callbacks.decide("connect", 1, on_failure=False)
+    assert [found for _, found in reported] == [error]
+    assert not await callbacks.notify("connect", 1), "who only watches has failed"
+    with pytest.raises(type(error)):
+        await callbacks.notify("connect", 1, passes=(type(error),))
 
 
 async def test_decide_takes_the_first_answer(callbacks: Callbacks) -> None:

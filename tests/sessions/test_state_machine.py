@@ -14,12 +14,21 @@ import tempfile
 from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from redis_clock import TEST_TIME, end_leases, set_time
+from redis_servers import RedisServer
 
 from wshttp.config import SessionSettings
 from wshttp.errors import LimitReached, SessionEnded, SessionExists
@@ -31,6 +40,7 @@ from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.store import Store
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.stores.memory import MemoryStore
+from wshttp.stores.redis.store import RedisStore
 from wshttp.stores.sqlite import SqliteStore
 from wshttp.stores.sqlite_journal import touch_interval
 from wshttp.testing import FakeClock
@@ -148,13 +158,16 @@ class Sessions(RuleBasedStateMachine):
 
     def tick(self, seconds: float = TICK) -> None:
         """Let time pass, for the list and for the model."""
-        self.clock.advance(seconds)
+        self.let_pass(seconds)
         now = self.clock.monotonic()
         for life in self.living:
             idle, absolute = life.last_access + IDLE, life.began + ABSOLUTE
             if now >= min(idle, absolute):
                 life.reason = Reason.IDLE if idle <= absolute else Reason.ABSOLUTE
         self.run(self.sessions.store.scan(maximum=1000))  # which notices who is over
+
+    def let_pass(self, seconds: float) -> None:
+        self.clock.advance(seconds)
 
     def now(self) -> float:
         return self.clock.monotonic()
@@ -494,7 +507,10 @@ class Sessions(RuleBasedStateMachine):
         assert self.starts == Counter(life.session.ref for life in self.lives)
         expected = {life.session.ref: [(life.reason, life.data)] for life in self.lives if life.reported}
         assert self.ends == expected
-        assert self.run(self.sessions.store.owed()) == sum(life.over and not life.reported for life in self.lives)
+        self._check_what_is_owed(sum(life.over and not life.reported for life in self.lives))
+
+    def _check_what_is_owed(self, unreported: int) -> None:
+        assert self.run(self.sessions.store.owed()) == unreported
 
     def _check_that_the_end_is_the_end(self) -> None:
         for life in self.lives:
@@ -545,11 +561,7 @@ class DurableSessions(Sessions):
         self.tick()
         dead = self.sessions
         if killed:
-            self.deaths += 1
-            for suffix in ("", "-wal"):
-                shutil.copy(
-                    f"{self.folder.name}/{self.deaths - 1}.db{suffix}", f"{self.folder.name}/{self.deaths}.db{suffix}"
-                )
+            self.kill()
         else:
             assert self.run(dead.close()) == 0
         self.sessions = SessionList(self.chosen, self.new_store(), callbacks=dead.callbacks, clock=self.clock)
@@ -572,6 +584,14 @@ class DurableSessions(Sessions):
         for life in self.living:  # so that the order of idleness, which a death may blur, is known again
             self.touch_one(life)
 
+    def kill(self) -> None:
+        """Have the store as it is now be what the next process finds, whatever this one does yet."""
+        self.deaths += 1
+        for suffix in ("", "-wal"):
+            shutil.copy(
+                f"{self.folder.name}/{self.deaths - 1}.db{suffix}", f"{self.folder.name}/{self.deaths}.db{suffix}"
+            )
+
     def successor(self, life: Life) -> Session:
         """Return how the new process knows a session that is over: not at all, so it is told."""
         record = life.session.record
@@ -586,15 +606,50 @@ class DurableSessions(Sessions):
                 self.folder.cleanup()
 
 
+class RedisSessions(DurableSessions):
+    """The same on a Redis, where the next process is another node; `server` is set by who runs it."""
+
+    server: ClassVar[RedisServer]
+
+    def new_store(self) -> Store:
+        if not hasattr(self, "store"):
+            self.server.flush()
+            self.let_pass(0)
+        self.store = RedisStore(
+            self.server.url(), prefix="machine", clock=self.clock, timeout=20, tombstone=1e9, time_script=TEST_TIME
+        )
+        return self.store
+
+    def let_pass(self, seconds: float) -> None:
+        super().let_pass(seconds)
+        set_time(self.server, "machine", self.clock)
+
+    def kill(self) -> None:
+        self.run(self.store._node.tell_touches())  # what was not told dies with a node; the model knows nothing of that
+        self.run(self.store.link.close())
+        end_leases(self.server, "machine")
+
+    def _check_what_is_owed(self, unreported: int) -> None:
+        # That time has ended a session is written when it is reported, or when its id or its room is wanted.
+        assert self.run(self.sessions.store.owed()) <= unreported
+
+
+def test_sessions_on_redis(redis_server: RedisServer) -> None:
+    """Nodes that follow each other keep the promises."""
+    RedisSessions.server = redis_server
+    run_state_machine_as_test(RedisSessions, settings=DURABLE)
+
+
 TestSessions = Sessions.TestCase
 TestDurableSessions = DurableSessions.TestCase
-TestDurableSessions.settings = settings(
+DURABLE = settings(
     max_examples=int(os.environ.get("WSHTTP_FAULTS", "3")) * 7,
     stateful_step_count=30,
     deadline=None,
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+TestDurableSessions.settings = DURABLE
 TestSessions.settings = settings(
     max_examples=150,
     stateful_step_count=40,

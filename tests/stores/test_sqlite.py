@@ -6,20 +6,20 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import Disk
 
 from wshttp.errors import ConfigurationError, StoreUnavailable, StoreUnusable
 from wshttp.sessions.changes import Changes, Scheduled
 from wshttp.sessions.ids import SessionId, new_event_id, new_ref
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.store import Created, Limits, Store
-from wshttp.stores import sqlite, sqlite_file
+from wshttp.stores import sqlite_file
 from wshttp.stores import sqlite_schema as schema
 from wshttp.stores.sqlite import SqliteStore
 from wshttp.stores.sqlite_file import SqliteFile
@@ -76,27 +76,6 @@ async def create(store: SqliteStore, name: str = "s", **facts: Any) -> Created:
     return created
 
 
-class Disk:
-    """A store's file, which can be made to fail, or to take its time."""
-
-    def __init__(self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.fails = False
-        self.go = threading.Event()
-        self.go.set()
-        self.batches: list[int] = []
-        self._write = store._file.write
-        monkeypatch.setattr(store._file, "write", self.write)
-        monkeypatch.setattr(sqlite, "RETRY_INTERVAL", 0.001)
-
-    def write(self, statements: Any) -> None:
-        statements = list(statements)
-        self.batches.append(len(statements))
-        assert self.go.wait(20)
-        if self.fails:
-            raise StoreUnavailable("no space left on device")
-        self._write(statements)
-
-
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():
@@ -142,7 +121,7 @@ async def test_nobody_sees_what_is_not_on_disk(
 async def test_end_is_not_told_before_it_is_on_disk(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it does not get there, nobody has heard of it: the session lives, its lock is held, and who waits for it waits."""
+    """If it does not get there, nobody has heard of it: the session lives, its lock is held, and who waits for it is told of the outage."""
     async with opened(tmp_path / "a.db", clock) as store:
         record, other = (await create(store, data={"a": 1})).record, (await create(store, "other")).record
         assert await store.acquire(record.ref, "holder", 1)
@@ -162,9 +141,11 @@ async def test_end_is_not_told_before_it_is_on_disk(
             await asyncio.sleep(0)
         assert not any(task.done() for task in tasks)
         disk.go.set()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        outcomes = await asyncio.gather(*tasks, waiter, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
         assert not store.available
+        with pytest.raises(StoreUnavailable):
+            await store.acquire(record.ref, "next", 20)
         disk.fails = False
         await until(lambda: store.available)
         found = await store.load(record.key, touch=False)
@@ -173,6 +154,8 @@ async def test_end_is_not_told_before_it_is_on_disk(
         assert found.revision > record.revision
         assert await store.owed() == 2
         assert await store.increment(other.ref, "n", 1, 0) == 1
+        waiter = asyncio.create_task(store.acquire(record.ref, "next", 20))
+        await asyncio.sleep(0)
         assert not waiter.done()
         await store.release(record.ref, "holder")
         assert await waiter

@@ -902,21 +902,29 @@ async def test_handshake_is_refused_where_its_changes_cannot_be_written() -> Non
         assert len(server.hub) == 0
 
 
-async def test_message_whose_changes_cannot_be_written_closes_with_1013() -> None:
-    """The client must not believe in what was not kept: it is asked to come back later."""
+async def test_message_whose_changes_cannot_be_written_waits_for_the_store() -> None:
+    """The next one is not handled before; `tests/realtime/test_outage.py` has the outage of a real store."""
     server = new_server()
+    failures = [StoreUnavailable(), StoreUnavailable()]
+    apply = server.sessions.store.apply
 
     @server.websocket("/write")
-    def write(connection: Connection, message: str) -> None:
+    async def write(connection: Connection, message: str) -> None:
+        before = connection.session.get("text")
         connection.session["text"] = message
+        await connection.send(f"{message} after {before}")
 
     async def fail(*arguments: Any) -> Any:
-        raise StoreUnavailable
+        if failures:
+            raise failures.pop()
+        return await apply(*arguments)
 
     server.sessions.store.apply = fail
     async with running(server) as base, websocket(base, "/write") as socket:
-        await socket.send("lost")
-        assert await farewell(socket) == (1013, "capacity")
+        for message in ("one", "two"):
+            await socket.send(message)
+        assert [await soon(socket.recv()) for _ in range(2)] == ["one after None", "two after one"]
+        assert failures == []
 
 
 async def test_message_that_makes_a_session_too_large_closes_with_1011() -> None:

@@ -25,9 +25,13 @@ _OTHER_FORMATS: Final = (
 )
 
 
+_LISTED: Final = "htpasswd:"
+"""What the versions of users in a file begin with: a session that outlives its process tells by it whose its user is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A user's line: the hash, its cost, and the version of the credential (a digest of the hash)."""
+    """A user's line: the hash, its cost, and the version of the credential (made of a digest of the hash)."""
 
     password_hash: str
     cost: int
@@ -98,7 +102,12 @@ def parse_hash(password_hash: str) -> Entry:
     if not MIN_COST <= cost <= MAX_COST:
         raise UsageError(f"has a bcrypt cost of {cost}; {MIN_COST} to {MAX_COST} are accepted")
     digest = hashlib.sha256(b"wshttp credential version:" + password_hash.encode()).hexdigest()
-    return Entry(password_hash, cost, digest[:32])
+    return Entry(password_hash, cost, f"{_LISTED}{digest[:32]}")
+
+
+def is_listed(version: str) -> bool:
+    """Tell whether a version is that of a user in a file, and not of one whom the application knows."""
+    return version.startswith(_LISTED)
 
 
 def with_user(content: bytes, name: str, line: bytes | None) -> tuple[bytes, bool]:

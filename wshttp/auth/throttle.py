@@ -18,10 +18,15 @@ does `forgive`.
 An account that does not exist is counted like any other, so nothing here tells whether it does.
 Accounts and addresses are in keys only as hashes, and accounts without regard to case: who tries `Bob` and `bob`
 against a directory that takes both for one is guessing at one account.
+
+The counters are those of all nodes that have one `Shared`, so guesses on N nodes are counted as guesses on one.
+What does not depend on each other is asked at the same time: over a network an attempt waits for three round trips, one
+or two more where a pause is due, and for another one when it succeeds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from typing import Final
@@ -64,13 +69,17 @@ class _Limit:
         return min(2.0 ** min(failures - FREE_FAILURES, 12), self.window, LONGEST_PAUSE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Counted:
     """One attempt in one counter, and until when (monotonic) that counter and the pause that it set are still the same."""
 
     limit: _Limit
-    counted_until: float
-    paused_until: float
+    failures: int
+    """Before this attempt."""
+    window_ends_at: float
+    """At the earliest: it was asked before the attempt was counted."""
+    is_counted: bool = False
+    paused_until: float = 0.0
 
 
 class Throttle:
@@ -94,34 +103,32 @@ class Throttle:
         The attempt counts as failed unless `Attempt.succeed` or `Attempt.withdraw` is called.
         """
         attempt = Attempt(self, account, bucket)
-        for limit in await self._limits(account, bucket) if self.max_failures else ():
-            try:
-                attempt.counted.append(await self._count(limit))
-            except TooManyRequests:
-                await attempt.withdraw()
-                raise
+        if not self.max_failures:
+            return attempt
+        attempt.logins = await self._logins(account, bucket)
+        attempt.counted = await self._standings(self._limits(account, bucket, is_verified=bool(attempt.logins)))
+        try:
+            for counted in attempt.counted:
+                await self._pause(counted)
+            await self._count(attempt.counted)
+        except TooManyRequests:
+            await attempt.withdraw()
+            raise
         return attempt
 
     async def vouch(self, account: str, bucket: str) -> None:
         """Make an address one from which this account has logged in."""
-        if not self.max_failures:
-            return
-        newest, now = max(await self._logins(account, bucket), default=None), self._clock.time()
-        if newest is None or now - newest > VERIFIED_FOR / 4:
-            mark = _digest(account.casefold(), bucket) + int(now).to_bytes(8)
-            await self._shared.append(_verified_key(account), mark, maximum=MAX_VERIFIED, ttl=VERIFIED_FOR)
+        if self.max_failures:
+            await self._enter(account, bucket, await self._logins(account, bucket))
 
     async def forgive(self, account: str) -> None:
         """Start all counters of an account anew, such as after its password was changed."""
         _, marks = await self._shared.read(_verified_key(account))
-        pairs = {_pair_key(mark[:-8]) for mark in marks}
-        for key in (_account_key(account), *pairs):
-            await self._start_anew(key)
-        await self._end_streak(account)
+        await self._forget(account, _account_key(account), *(_pair_key(mark[:-8]) for mark in marks))
 
-    async def _limits(self, account: str, bucket: str) -> tuple[_Limit, ...]:
+    def _limits(self, account: str, bucket: str, *, is_verified: bool) -> tuple[_Limit, ...]:
         most, window = self.max_failures, self.window
-        if await self._logins(account, bucket):
+        if is_verified:
             return (
                 _Limit(_pair_key(_digest(account.casefold(), bucket)), most, window, per_account=True),
                 _Limit(_streak_key(account, "verified"), CEILING // 2, CEILING_WINDOW, per_account=True, pauses=False),
@@ -139,50 +146,69 @@ class Throttle:
         times = [int.from_bytes(mark[-8:]) for mark in marks if mark[:-8] == digest]
         return [at for at in times if at > since]
 
-    async def _count(self, limit: _Limit) -> _Counted:
-        failures, left = await self._shared.counter(limit.key)
-        if failures >= limit.maximum:
-            raise _come_back(left)
-        pause = limit.pause_after(failures + 1)
+    async def _enter(self, account: str, bucket: str, logins: list[int]) -> None:
+        newest, now = max(logins, default=None), self._clock.time()
+        if newest is None or now - newest > VERIFIED_FOR / 4:
+            mark = _digest(account.casefold(), bucket) + int(now).to_bytes(8)
+            await self._shared.append(_verified_key(account), mark, maximum=MAX_VERIFIED, ttl=VERIFIED_FOR)
+
+    async def _standings(self, limits: tuple[_Limit, ...]) -> list[_Counted]:
+        """Return how the counters stand; `TooManyRequests` if one is full: then none is touched."""
+        asked_at = self._clock.monotonic()
+        standings = []
+        for limit, (failures, left) in zip(limits, await asyncio.gather(*map(self._counter, limits)), strict=True):
+            if failures >= limit.maximum:
+                raise _come_back(left)
+            standings.append(_Counted(limit, failures, asked_at + (left or limit.window)))
+        return standings
+
+    async def _counter(self, limit: _Limit) -> tuple[int, float]:
+        return await self._shared.counter(limit.key)
+
+    async def _pause(self, counted: _Counted) -> None:
+        pause, key = counted.limit.pause_after(counted.failures + 1), _pause_key(counted.limit.key)
+        if not pause:
+            return
         # The pause is set by the attempt before which it is not: of N attempts at its end, one alone gets 1 here.
-        if pause and await self._shared.add(_pause_key(limit.key), ttl=pause) > 1:
-            raise _come_back((await self._shared.counter(_pause_key(limit.key)))[1])
-        failures = await self._shared.add(limit.key, ttl=limit.window)
-        _, left = await self._shared.counter(limit.key)
-        if failures > limit.maximum:  # it is not given back: the counter says "full" until its window ends, no more
-            raise _come_back(left)
-        now = self._clock.monotonic()
-        return _Counted(limit, now + left, now + pause)
+        if await self._shared.add(key, ttl=pause) > 1:
+            raise _come_back((await self._shared.counter(key))[1])
+        counted.paused_until = self._clock.monotonic() + pause
+
+    async def _count(self, attempt: list[_Counted]) -> None:
+        failures = await asyncio.gather(*(self._shared.add(each.limit.key, ttl=each.limit.window) for each in attempt))
+        for counted, with_this in zip(attempt, failures, strict=True):
+            # Above the maximum it is not given back: the counter says "full" until its window ends, no more.
+            counted.is_counted = with_this <= counted.limit.maximum
+        ends = [each.window_ends_at for each in attempt if not each.is_counted]
+        if ends:
+            raise _come_back(max(ends) - self._clock.monotonic())
 
     async def _succeeded(self, attempt: Attempt) -> None:
-        for counted in attempt.counted:
-            if counted.limit.per_account:
-                await self._start_anew(counted.limit.key)
-            else:
-                await self._give_back(counted)
-        if attempt.counted:
-            await self._end_streak(attempt.account)
-            await self.vouch(attempt.account, attempt.bucket)
+        if not attempt.counted:
+            return
+        windows = [each.limit.key for each in attempt.counted if each.limit.per_account and each.limit.pauses]
+        await asyncio.gather(
+            self._forget(attempt.account, *windows),
+            *(self._give_back(each) for each in attempt.counted if not each.limit.per_account),
+            self._enter(attempt.account, attempt.bucket, attempt.logins),
+        )
 
     async def _withdrawn(self, attempt: Attempt) -> None:
-        for counted in attempt.counted:
-            await self._give_back(counted)
-        attempt.counted = []
+        counted, attempt.counted = attempt.counted, []
+        await asyncio.gather(*map(self._give_back, counted))
 
-    async def _start_anew(self, key: str) -> None:
-        await self._shared.forget(key)
-        await self._shared.forget(_pause_key(key))
+    async def _forget(self, account: str, *windows: str) -> None:
+        """Start these counters of an account anew with their pauses, and its ceiling."""
+        ceiling = (_streak_key(account, "unknown"), _streak_key(account, "verified"))
+        await asyncio.gather(*map(self._shared.forget, {*windows, *map(_pause_key, windows), *ceiling}))
 
     async def _give_back(self, counted: _Counted) -> None:
         now = self._clock.monotonic()
-        if now < counted.counted_until:  # later, another window has begun, and minus one would be a guess for free
-            await self._shared.add(counted.limit.key, -1, ttl=counted.counted_until - now)
+        # Later, another window has begun, and minus one would be a guess for free.
+        if counted.is_counted and now < counted.window_ends_at:
+            await self._shared.add(counted.limit.key, -1, ttl=counted.window_ends_at - now)
         if now < counted.paused_until:
             await self._shared.forget(_pause_key(counted.limit.key))
-
-    async def _end_streak(self, account: str) -> None:
-        await self._shared.forget(_streak_key(account, "unknown"))
-        await self._shared.forget(_streak_key(account, "verified"))
 
 
 @dataclass(slots=True)
@@ -193,6 +219,8 @@ class Attempt:
     account: str
     bucket: str
     counted: list[_Counted] = field(default_factory=list)
+    logins: list[int] = field(default_factory=list)
+    """When the account logged in from this address lately."""
 
     async def succeed(self) -> None:
         """Start the account's counters anew, give one back to the address, and make the address a verified one.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from wshttp.auth.authentication import Authentication
+from wshttp.auth.htpasswd import is_listed
 from wshttp.auth.users_file import Reading, UsersFile
 from wshttp.sessions.record import Record
 from wshttp.sessions.session_list import SessionList
@@ -38,12 +39,12 @@ class UsersWatch:
     async def dismiss_outdated(self) -> None:
         """End the sessions of users who were changed or removed in the file, or have other roles since, while no process ran.
 
-        Where `on_authenticate` knows users too, nobody can tell whose they are.
+        Where the settings name no file any more, those of all its users. Whom `on_authenticate` let in is the application's.
         """
-        if self._file is None or self._sessions.callbacks["authenticate"] or not self._sessions.store.outlives_process:
+        if not self._sessions.store.outlives_process:
             return
         async for session in self._sessions.scan():
-            if session.record.version and not self._is_as_before(session.record):
+            if is_listed(session.record.version) and not self._is_as_before(session.record):
                 await self._sessions.end(session, "credentials")
 
     def _is_as_before(self, record: Record) -> bool:

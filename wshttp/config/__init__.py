@@ -3,6 +3,7 @@
 models.py      every setting: type, default, description, whether it can change while running
 kinds.py       the kinds of values: what each wants, reads and shows
 quantities.py  durations and sizes
+redis_url.py   the URL of a Redis, with and without its password
 coherence.py   what contradicts what
 source.py      YAML with the line of each value
 origins.py     where settings come from: file, environment, command line

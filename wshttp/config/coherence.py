@@ -36,6 +36,8 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
     yield from _identity(settings)
     yield from _warning(settings)
     yield from _cookie(settings)
+    yield from _workers(settings)
+    yield from _redis(settings)
 
 
 def _proxies(settings: Settings) -> Iterator[Contradiction]:
@@ -90,4 +92,37 @@ def _cookie(settings: Settings) -> Iterator[Contradiction]:
             "session.cookie.same_site",
             "None needs session.cookie.secure to be auto or on; browsers drop such a cookie",
             ("session.cookie.secure",),
+        )
+
+
+_ALONE = {
+    "memory": "each worker would keep sessions of its own, which the others do not know",
+    "sqlite": "one process has the file for itself",
+}
+
+
+def _workers(settings: Settings) -> Iterator[Contradiction]:
+    kind = settings.store.kind
+    if settings.server.workers > 1 and kind in _ALONE:
+        yield Contradiction(
+            "server.workers",
+            f"more than 1 needs store.kind: redis, which all workers share; with {kind}, {_ALONE[kind]}",
+            ("store.kind",),
+        )
+
+
+def _redis(settings: Settings) -> Iterator[Contradiction]:
+    store, lease = settings.store, settings.session.lease
+    if store.kind != "redis":
+        return
+    if not store.timeout:
+        yield Contradiction(
+            "store.timeout", "wants more than 0 with redis, or a lost Redis would hold every request", ("store.kind",)
+        )
+    # A lease that one slow answer can outlast would hand a living server's work to others.
+    if store.timeout >= lease:
+        yield Contradiction(
+            "store.timeout",
+            f"wants less than session.lease ({format_duration(lease)}); got {format_duration(store.timeout)}",
+            ("session.lease", "store.kind"),
         )

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from wshttp.config.quantities import format_duration, format_size, parse_duration, parse_size
+from wshttp.config.redis_url import check_redis_url, masked
 
 T = TypeVar("T")
 
@@ -38,7 +39,8 @@ def got(value: object) -> str:
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, int) and value.bit_length() > 128:
         return "a number with very many digits"
-    shown = repr(value) if isinstance(value, str) else str(value)
+    # Masked before it is cut: half a URL would not be known for one.
+    shown = masked(repr(value)) if isinstance(value, str) else str(value)
     return shown if len(shown) <= 80 else f"{shown[:60]}… ({len(shown)} characters)"
 
 
@@ -48,7 +50,7 @@ class Kind:
 
     `wants` finishes the sentence "wants …".
     `read` turns what YAML gave into the value, or raises `ValueError`; `show` turns it back into what YAML prints.
-    The value of a `secret` kind appears in no mistake.
+    The value of a `secret` kind appears in no mistake, and its `show` leaves out what is secret.
     """
 
     wants: str
@@ -94,7 +96,7 @@ def text(wants: str, pattern: str, *, lower: bool = False, secret: bool = False)
             raise ValueError
         return found.lower() if lower else found
 
-    return Kind(wants, read, secret=secret)
+    return Kind(wants, read, (lambda value: "(set)") if secret else (lambda value: value), secret)
 
 
 def or_none(kind: Kind) -> Kind:
@@ -188,6 +190,25 @@ FUNCTION = text("module:function, such as examples.chat:setup", r"(?:[^\W\d]\w*\
 SECRET = text("text of at least 16 characters", r"(?s:.{16,})", secret=True)
 
 
+def _read_redis_url(value: object) -> str:
+    url = _as_text(value)
+    try:
+        check_redis_url(url)
+    except ValueError as error:
+        raise Unwanted(str(error)) from None
+    return url
+
+
+REDIS_URL = Kind(
+    "a URL such as redis://127.0.0.1:6379/0, redis+sentinel://host1,host2/service/0 or redis+cluster://host1,host2",
+    _read_redis_url,
+    masked,
+    secret=True,
+)
+# Braces are a cluster's hash tag, which is put around the prefix.
+KEY_PREFIX = text("1 to 64 printable ASCII characters without spaces and braces", r"[!-z|~]{1,64}")
+
+
 # --- numbers ------------------------------------------------------------------------------------
 
 
@@ -200,6 +221,37 @@ def whole(low: int, high: int, wants: str = "") -> Kind:
         return value
 
     return Kind(wants or f"a whole number from {low} to {high}", read)
+
+
+def at_least(shortest: float) -> Kind:
+    """Make a kind of durations that are not shorter than `shortest` seconds."""
+
+    def read(value: object) -> float:
+        seconds = parse_duration(value)
+        if seconds < shortest:
+            raise Unwanted(f"at least {format_duration(shortest)}")
+        return seconds
+
+    return Kind(DURATION.wants, read, format_duration)
+
+
+CLOSED, GRACE = "closed", "grace:"
+
+
+def _read_outage(value: object) -> str:
+    """Return `closed`, or `grace:` with a duration in its usual form; a grace of nothing is `closed`."""
+    written = _as_text(value)
+    if written == CLOSED:
+        return CLOSED
+    if not written.startswith(GRACE):
+        raise ValueError
+    seconds = parse_duration(written.removeprefix(GRACE))
+    return f"{GRACE}{format_duration(seconds)}" if seconds else CLOSED
+
+
+def grace_of(outage: str) -> float:
+    """Return the seconds of `grace:<duration>`; 0 for `closed`."""
+    return parse_duration(outage.removeprefix(GRACE)) if outage.startswith(GRACE) else 0.0
 
 
 def _read_flag(value: object) -> bool:
@@ -217,6 +269,7 @@ def _read_rate(value: object) -> float:
 FLAG = Kind("true or false", _read_flag)
 DURATION = Kind("a duration such as 30s, 20m, 8h", parse_duration, format_duration)
 SIZE = Kind("a size such as 512, 64KiB, 10MiB", parse_size, format_size)
+OUTAGE = Kind("closed, or grace: and a duration such as grace:30s", _read_outage)
 COUNT = whole(0, 10**9, "a whole number, 0 or more")
 RATE = Kind("a number, 0 or more", _read_rate, lambda value: int(value) if value.is_integer() else value)
 

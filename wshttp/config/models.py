@@ -20,14 +20,17 @@ from wshttp.config.kinds import (
     FUNCTION,
     GLOB,
     HOST,
+    KEY_PREFIX,
     NETWORK,
     ORIGIN,
+    OUTAGE,
     PARAMETER,
     PATH,
     PATH_GLOB,
     PROXY,
     REALM,
     REDIRECT,
+    REDIS_URL,
     ROLE,
     SECRET,
     SOCKET_PATH,
@@ -43,7 +46,9 @@ from wshttp.config.kinds import (
     Rate,
     Shape,
     Size,
+    at_least,
     choice,
+    grace_of,
     or_none,
     several,
     whole,
@@ -57,7 +62,7 @@ OnLimit = Literal["oldest", "refuse"]
 SameSite = Literal["Strict", "Lax", "None"]
 Secure = Literal["auto", "on", "off"]
 OnSlow = Literal["close", "drop"]
-StoreKind = Literal["memory", "sqlite"]
+StoreKind = Literal["memory", "sqlite", "redis"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -188,6 +193,11 @@ class ServerSettings(Section):
         "How long a stopping server waits for its requests, and over what time it spreads the closing of its sockets.\n"
         "End callbacks have 5 seconds more.\n`0`: it waits for no request, and closes all sockets at once.",
     )
+    workers: Annotated[int, whole(1, 256)] = fixed(
+        1,
+        "Processes that serve this address together, under one parent that restarts those that die.\n"
+        "More than 1 needs `store.kind: redis`, where they share their sessions; one per core is a good number.",
+    )
 
 
 # --- session ------------------------------------------------------------------------------------
@@ -292,7 +302,8 @@ class SessionSettings(Section):
     secret: Annotated[str | None, or_none(SECRET)] = fixed(
         None,
         "The key under which ids are made from credentials and addresses.\n"
-        "null: one is made for the life of this process.\n"
+        "null: the memory store makes one for the life of this process; others make one once, and keep it.\n"
+        "Setting it keeps it out of the store.\n"
         "`openssl rand -hex 32` makes a good one.",
         repr=False,
     )
@@ -321,6 +332,13 @@ class SessionSettings(Section):
         "How long a callback may take before it is cancelled and reported: each but `on_request` and `on_authenticate`,"
         " which belong to a request.\n"
         "`on_session_ending` has 1 second at most.\n`0`: no limit.",
+    )
+    lease: Annotated[float, at_least(3.0)] = fixed(
+        "15s",
+        "How long a server that died, or cannot reach the `redis` store, counts as alive to the others.\n"
+        "For so long its connections are counted, its locks held and the callbacks that it owes waited for;"
+        " then others deliver them.\n"
+        "At least 3s; it is renewed three times as often.",
     )
     tombstone: Duration = live(
         "5m",
@@ -499,20 +517,63 @@ class StoreSettings(Section):
     kind: Annotated[StoreKind, choice(StoreKind)] = fixed(
         "memory",
         "The store.\n"
-        "`memory`: in this process; sessions end with it.\n"
-        "`sqlite`: in the file `store.path`, which one process has for itself; sessions go on after a restart or a crash.",
+        "\n"
+        "- `memory`: in this process; sessions end with it.\n"
+        "- `sqlite`: in the file `store.path`, which one process has for itself;"
+        " sessions go on after a restart or a crash.\n"
+        "- `redis`: in the Redis or Valkey at `store.url`, version 7.0 or newer, which any number of servers share;"
+        " it needs `pip install 'wshttp[redis]'`.",
     )
     path: Annotated[str, PATH] = fixed(
         "wshttp.db",
         "The file of the `sqlite` store, made with mode 0600 where it is missing; its folder must be writable.\n"
         "A relative path is relative to the working directory.",
     )
+    url: Annotated[str, REDIS_URL] = fixed(
+        "redis://127.0.0.1:6379/0",
+        "Where the `redis` store is:\n"
+        "\n"
+        "- `redis://user:password@host:6379/0`, or `rediss://` with TLS; the number is the database;\n"
+        "- `unix:///run/redis.sock?db=0`;\n"
+        "- `redis+sentinel://host1:26379,host2:26379/service/0`, or `rediss+sentinel://`: the primary of a service;\n"
+        "- `redis+cluster://host1:7000,host2:7000`, or `rediss+cluster://`: all sessions are in one slot.\n"
+        "\n"
+        "Special characters in user and password are written as in any URL: `%40` for `@`.\n"
+        "The password is never shown; the environment (`WSHTTP_STORE__URL`) keeps it out of the file.",
+        repr=False,
+    )
+    prefix: Annotated[str, KEY_PREFIX] = fixed(
+        "wshttp",
+        "What the names of all keys in the `redis` store begin with.\n"
+        "Servers with the same URL and prefix share their sessions; applications that are to share a Redis, and nothing"
+        " else, have different ones.",
+    )
     timeout: Duration = fixed(
         "2s",
-        "How long a request waits for the disk of the `sqlite` store, or for a session that another one is just starting, "
-        "before it is answered 503.\n"
-        "The memory store itself answers at once.\n`0`: no limit.",
+        "How long a request waits for the `redis` store, for the disk of the `sqlite` store, or for a session that"
+        " another one is just starting, before it is answered 503.\n"
+        "The memory store itself answers at once.\n"
+        "`0`: no limit, but for `redis`, which needs one.",
     )
+    cache: Duration = fixed(
+        "0s",
+        "How long a server may answer reads from its own copy of a session in the `redis` store, without asking.\n"
+        "Other servers' changes drop the copy as soon as it hears of them, and all copies when it may have missed some.\n"
+        "`0`: every request asks.",
+    )
+    outage: Annotated[str, OUTAGE] = fixed(
+        "closed",
+        "What happens while the `redis` store cannot be reached.\n"
+        "\n"
+        "- `closed`: requests that need a session are answered 503.\n"
+        "- `grace:30s`: for so long, requests of sessions that this server has seen before are answered from its copy;"
+        " whatever changes a session is answered 503, and an unknown id is never accepted.",
+    )
+
+    @property
+    def grace(self) -> float:
+        """Seconds for which reads are answered from copies while the store is away; 0: `outage` is `closed`."""
+        return grace_of(self.outage)
 
 
 class MetricsSettings(Section):

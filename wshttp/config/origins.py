@@ -55,10 +55,15 @@ def from_command_line(overrides: Sequence[str]) -> Iterator[Source]:
         key, equals, value = override.partition("=")
         path = tuple(key.strip().split("."))
         # A secret should be in no log, and the key is enough to find it.
-        place = Place(rank, 0, f"--set {key}" if "secret" in override else f"--set {override}")
+        place = Place(rank, 0, f"--set {key}" if _holds_a_secret(override) else f"--set {override}")
         yield (
             _single(path, value, place) if equals else _unread(place, "wants key.path=value, such as server.port=8080")
         )
+
+
+def _holds_a_secret(override: str) -> bool:
+    # The URL of the store may have a password in it, be it given alone or with the whole section.
+    return "secret" in override or (override.lstrip().startswith("store") and "url" in override)
 
 
 def _from_content(name: str, content: bytes) -> Source:

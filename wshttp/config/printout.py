@@ -13,7 +13,10 @@ from wshttp.config.models import Settings
 
 
 def settings_as_yaml(settings: Settings) -> str:
-    """Return every setting as YAML, with durations and sizes as people write them; a secret is shown as `(set)`."""
+    """Return every setting as YAML, with durations and sizes as people write them.
+
+    A secret is shown as `(set)`, the password in a URL as `***`.
+    """
     tree: dict[str, Any] = {}
     for setting in SETTINGS:
         section = tree
@@ -27,7 +30,7 @@ def _shown(setting: Setting, value: Any) -> object:
     if value is None:
         return None
     if kind := setting.kind:
-        return "(set)" if kind.secret else kind.show(value)
+        return kind.show(value)
     return _plain(value)
 
 

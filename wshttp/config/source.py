@@ -14,6 +14,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from wshttp.config.kinds import got
+from wshttp.config.redis_url import masked
 
 Location = tuple[str | int, ...]
 
@@ -45,7 +46,9 @@ class Mistake:
     def __str__(self) -> str:
         parts = [str(self.place), key_path(self.location), self.text] if self.location else [str(self.place), self.text]
         # Keys, values and file names may hold line breaks; a mistake is one line all the same.
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in ": ".join(parts))
+        line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in ": ".join(parts))
+        # A URL that was put under the wrong key is quoted like any value, but for its password.
+        return masked(line)
 
 
 class Entry(NamedTuple):

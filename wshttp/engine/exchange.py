@@ -56,6 +56,7 @@ class RequestConnection(HTTPConnection):
     ) -> Future[None]:
         if self._link.leaving and isinstance(start_line, ResponseStartLine) and start_line.code != 101:
             headers["Connection"] = "close"
+            self._link.told_to_leave = True
         return self._inner.write_headers(start_line, headers, chunk)
 
     def write(self, chunk: bytes) -> Future[None]:

@@ -28,7 +28,8 @@ class Link:
 
     `peer_ip` is the canonical address of the peer, or what a trusted PROXY header said; `None` for a Unix socket.
     `bucket` is what it counts by against the limit per address, `None` where it does not.
-    `leaving`: it is closed as soon as it has answered what it has begun.
+    `leaving`: it is closed as soon as it has answered what it has begun; but where it is `lingering`, too, not before an
+    answer has told the client, who may have sent another request meanwhile.
     """
 
     def __init__(self, peer_ip: str | None, now: float) -> None:
@@ -37,6 +38,8 @@ class Link:
         self.protocol = "http"
         self.phase = Phase.HEADER
         self.leaving = False
+        self.lingering = False
+        self.told_to_leave = False
         self.closed = False
         self.requests = 0
         self.http: HTTP1ServerConnection | None = None
@@ -61,6 +64,11 @@ class Link:
     def idle(self) -> bool:
         """Nothing of a request has arrived, so that closing it loses nothing that we know of."""
         return self.phase is Phase.HEADER and (self._stream is None or self._stream.first_read_at is None)
+
+    @property
+    def over(self) -> bool:
+        """It takes no other request."""
+        return self.leaving and (self.told_to_leave or not self.lingering)
 
     def closes_by(self, close: Callable[[], None]) -> None:
         """Say how it is closed as long as it has no stream."""

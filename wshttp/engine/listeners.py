@@ -8,7 +8,8 @@ import resource
 import socket
 import stat
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +30,15 @@ _LOCALHOST = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 @dataclass(frozen=True, eq=False)
 class Listener:
-    """A bound socket and what is spoken on it: TLS or not, a PROXY header first or not."""
+    """A bound socket and what is spoken on it: TLS or not, a PROXY header first or not.
+
+    `file` is that of a Unix socket, where it goes with the listener.
+    """
 
     socket: socket.socket
     tls: bool = False
     proxy_protocol: bool = False
+    file: str | None = None
 
     @property
     def address(self) -> str:
@@ -44,16 +49,28 @@ class Listener:
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         return f"{'https' if self.tls else 'http'}://{host}:{name[1]}"
 
+    def twin(self) -> Listener:
+        """Return a second socket on the same address, for another process; the first must be one of `bind_tcp(shared=True)`.
+
+        It takes part in the connections from when it listens, which is not yet: the kernel deals them out by the client's
+        address. A Unix socket cannot be bound twice; there both are one, and whoever is first takes a connection.
+        """
+        if self.socket.family == socket.AF_UNIX:
+            return replace(self, socket=self.socket.dup())
+        return replace(self, socket=_bind(self.socket.family, self.socket.getsockname(), join=True))
+
     def close(self) -> None:
         """Stop listening; the file of a Unix socket goes with it."""
         if self.socket.fileno() < 0:
             return
-        path = self.socket.getsockname() if self.socket.family == socket.AF_UNIX else None
         self.socket.close()
-        # Bytes are a name in Linux's abstract namespace, which has no file.
+        self.remove_file()
+
+    def remove_file(self) -> None:
+        """Remove the file of a Unix socket, unless somebody listens on it."""
         # Another server may have taken the path over meanwhile.
-        if isinstance(path, str) and path and not _somebody_listens(path):
-            Path(path).unlink(missing_ok=True)
+        if self.file is not None and not _somebody_listens(self.file):
+            Path(self.file).unlink(missing_ok=True)
 
 
 class FileLimit(NamedTuple):
@@ -64,12 +81,19 @@ class FileLimit(NamedTuple):
 
 
 def bind_tcp(
-    host: str, port: int, *, tls: bool = False, proxy_protocol: bool = False, backlog: int = BACKLOG
+    host: str,
+    port: int,
+    *,
+    tls: bool = False,
+    proxy_protocol: bool = False,
+    shared: bool = False,
+    backlog: int = BACKLOG,
 ) -> list[Listener]:
     """Listen on all addresses of `host`, one socket each.
 
     `localhost` is 127.0.0.1 and ::1 (one of them where the machine has only that), `""` and `*` all addresses.
     Port 0 takes one free port for all of them.
+    With `shared`, listeners may have a `twin`; whoever comes without one still finds the port in use.
     Raises `ConfigurationError` that names `server.host` or `server.port`.
     """
     targets = _targets(host, port)
@@ -81,6 +105,9 @@ def bind_tcp(
             if port == 0 and error.errno == errno.EADDRINUSE and attempt < _PORT_ZERO_ATTEMPTS - 1:
                 continue
             raise _bind_mistake(error, host, port) from error
+        for sock in sockets if shared else ():
+            # Not before `bind`: that would let a second server of the same user in unnoticed.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return [Listener(sock, tls, proxy_protocol) for sock in sockets]
     raise AssertionError("the last attempt returns or raises")
 
@@ -103,7 +130,19 @@ def bind_unix(path: str, *, mode: int = UNIX_MODE, proxy_protocol: bool = False,
     except (OSError, ValueError) as error:  # ValueError: a path that cannot even be asked for
         sock.close()
         raise ConfigurationError([f"server.unix_socket: cannot listen on {path}: {_reason(error)}"]) from error
-    return Listener(sock, proxy_protocol=proxy_protocol)
+    # An empty path is a name in Linux's abstract namespace, which has no file.
+    return Listener(sock, proxy_protocol=proxy_protocol, file=path or None)
+
+
+def adopt(
+    sockets: Iterable[socket.socket], *, tls: bool = False, proxy_protocol: bool = False, backlog: int = BACKLOG
+) -> list[Listener]:
+    """Listen on sockets that somebody else has bound, whose file, if there is one, stays theirs."""
+    listeners = [Listener(sock, tls, proxy_protocol) for sock in sockets]
+    for listener in listeners:
+        listener.socket.setblocking(False)
+        listener.socket.listen(backlog)
+    return listeners
 
 
 def addresses(listeners: list[Listener]) -> list[str]:
@@ -158,7 +197,8 @@ def _bind_all(
             if address[1] == 0 and sockets:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])
             try:
-                sockets.append(_bind(family, address, backlog))
+                sockets.append(_bind(family, address))
+                sockets[-1].listen(backlog)
             except OSError as error:
                 absent = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
                 if not (absent and optional_ipv6 and len(targets) > 1):
@@ -173,16 +213,18 @@ def _bind_all(
     return sockets
 
 
-def _bind(family: socket.AddressFamily, address: Any, backlog: int) -> socket.socket:
+def _bind(family: socket.AddressFamily, address: Any, *, join: bool = False) -> socket.socket:
+    """Bind a socket; with `join` to an address that others have, too, and share."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if join:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # IPv4 has its own socket; without this, ours for IPv6 would take its port.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
-        sock.listen(backlog)
     except OSError:
         sock.close()
         raise

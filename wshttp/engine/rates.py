@@ -1,6 +1,7 @@
 """Rates per address: token buckets, and a growing ban for who keeps on. No I/O; the clock is passed in.
 
 All memory is bounded: each table keeps at most `max_keys` keys, and says what goes first.
+Nodes that serve the same clients exchange reports of what they let through: `AddressRates.tell` and `hear`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from wshttp.engine.address import Network, contains, networks
+from wshttp.engine.tally import MAX_TOLD, Tally, count
 
 MAX_KEYS = 65_536
 """Keys per table: about 10 MB, and as many /64 as a /48 has."""
@@ -77,6 +79,14 @@ class TokenBuckets:
         self._full_at.keep(key, full_at)
         return None
 
+    def debit(self, key: str, tokens: int, since: float) -> None:
+        """Take tokens that were taken elsewhere, as if it had been at `since`; the bucket may owe some afterwards."""
+        if not self.rate:
+            return
+        full_at = max(self._full_at.get(key, since), since) + tokens / self.rate
+        if full_at > self._monotonic():
+            self._full_at.keep(key, full_at)
+
 
 @dataclass(slots=True)
 class _Conduct:
@@ -110,17 +120,35 @@ class Bans:
         seconds = conduct.banned_until - self._monotonic()
         return seconds if seconds > 0 else None
 
-    def strike(self, key: str) -> None:
-        """Note a refusal; it may be the one that bans."""
+    def strike(self, key: str, times: int = 1) -> bool:
+        """Note refusals, and tell whether they are the ones that ban."""
+        if not self.base:
+            return False
+        now = self._monotonic()
+        conduct = self._conduct_of(key, now)
+        conduct.strikes += times
+        bans = conduct.strikes >= STRIKES
+        if bans:
+            conduct.banned_until = now + min(self.base * 2**conduct.bans, LONGEST_BAN)
+            conduct.bans = min(conduct.bans + 1, 64)
+            conduct.strikes = 0
+        self._conduct.keep(key, conduct)
+        return bans
+
+    def bans_of(self, key: str) -> int:
+        """Count the bans of a key that are not forgotten."""
+        conduct = self._conduct.get(key)
+        return 0 if conduct is None else conduct.bans
+
+    def impose(self, key: str, seconds: float, bans: int) -> None:
+        """Take over a ban of another node, the `bans`-th one, of which `seconds` are left. Twice is as good as once."""
         if not self.base:
             return
         now = self._monotonic()
         conduct = self._conduct_of(key, now)
-        conduct.strikes += 1
-        if conduct.strikes >= STRIKES:
-            conduct.banned_until = now + min(self.base * 2**conduct.bans, LONGEST_BAN)
-            conduct.bans = min(conduct.bans + 1, 64)
-            conduct.strikes = 0
+        conduct.banned_until = max(conduct.banned_until, now + seconds)
+        conduct.bans = max(conduct.bans, bans)
+        conduct.strikes = 0
         self._conduct.keep(key, conduct)
 
     def _conduct_of(self, key: str, now: float) -> _Conduct:
@@ -156,6 +184,12 @@ class AddressRates:
         self._bans = Bans(ban, monotonic, max_keys)
         self._allow = networks(allow)
         self._deny = networks(deny)
+        self._tally: Tally | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any rate."""
+        return bool(self._requests.rate or self._connections.rate)
 
     def denied(self, ip: str) -> bool:
         """Tell whether an address is in a network of `deny`, and in none of `allow`."""
@@ -169,6 +203,27 @@ class AddressRates:
         """Count a new connection: `None`, or the seconds after which it may come again."""
         return self._count(self._connections, ip, bucket)
 
+    def tell(self) -> bytes | None:
+        """Return what was counted here since the last call, for others to `hear`; `None`: nothing.
+
+        Before the first call nothing is noted.
+        """
+        tally, self._tally = self._tally, Tally()
+        return tally.to_bytes() if tally else None
+
+    def hear(self, report: bytes, since: float) -> None:
+        """Count what another node told; it was not earlier than `since` (monotonic)."""
+        tally = Tally.from_bytes(report)
+        for bucket, tokens in tally.requests.items():
+            self._requests.debit(bucket, tokens, since)
+        for bucket, tokens in tally.connections.items():
+            self._connections.debit(bucket, tokens, since)
+        for bucket, (seconds, bans) in tally.bans.items():
+            self._bans.impose(bucket, seconds, bans)
+        for bucket, times in tally.strikes.items():
+            if self._bans.remaining(bucket) is None:
+                self._strike(bucket, times)
+
     def _count(self, buckets: TokenBuckets, ip: str, bucket: str) -> float | None:
         if self._allowed(ip):
             return None
@@ -177,8 +232,16 @@ class AddressRates:
             return banned
         wait = buckets.take(bucket)
         if wait is not None:
-            self._bans.strike(bucket)
+            self._strike(bucket)
+            if self._tally is not None:
+                count(self._tally.strikes, bucket)
+        elif self._tally is not None and buckets.rate:
+            count(self._tally.requests if buckets is self._requests else self._tally.connections, bucket)
         return wait
+
+    def _strike(self, bucket: str, times: int = 1) -> None:
+        if self._bans.strike(bucket, times) and self._tally is not None and len(self._tally.bans) < MAX_TOLD:
+            self._tally.bans[bucket] = (self._bans.remaining(bucket) or 0.0, self._bans.bans_of(bucket))
 
     def _allowed(self, ip: str) -> bool:
         return bool(self._allow) and contains(self._allow, ip)

@@ -283,7 +283,7 @@ class StockServer(HTTPServer):
         link = cast(Link, cast(HTTP1ServerConnection, server_conn).context)
         if link.requests:
             link.await_header(self._clock())
-            if link.leaving:
+            if link.over:
                 link.close()
         connection = RequestConnection(cast(HTTP1Connection, request_conn), link)
         application = super().start_request(server_conn, connection)
@@ -311,34 +311,40 @@ class StockServer(HTTPServer):
 
     # --- the end --------------------------------------------------------------------------------
 
-    async def drain(self, timeout: float) -> int:
+    async def drain(self, timeout: float, *, linger: float = 0.0) -> int:
         """Let what has begun come to its end, within `timeout` seconds, and return how many connections were cut.
 
         No connection is accepted any more.
-        Idle ones close at once, busy ones after their answer, which says `Connection: close`.
+        Idle ones close after `linger` seconds, busy ones after their answer, which says `Connection: close`.
+        A client that sends requests one after the other hears that in an answer, then, and not in the middle of a request.
         WebSockets are waited for, too: telling them to go is their owner's.
         """
         self.stop_accepting()
         self.conn_params.no_keep_alive = True
         for link in self._links:
-            link.leaving = True
+            link.leaving, link.lingering = True, linger > 0
         for _ in range(_SETTLING_TURNS):
             await asyncio.sleep(0)
+        linger = min(linger, timeout)
+        if linger:
+            await self._wait_until_empty(linger)
         for link in tuple(self._links):
+            link.lingering = False
             if link.idle:
                 link.close()
-        try:
-            await asyncio.wait_for(self._wait_until_empty(), timeout)
-        except TimeoutError:
-            pass
+        await self._wait_until_empty(timeout - linger)
         cut = tuple(self._links)
         for link in cut:
             link.close()
         return len(cut)
 
-    async def _wait_until_empty(self) -> None:
-        if self._links:
-            await self._emptied.wait()
+    async def _wait_until_empty(self, timeout: float) -> None:
+        if not self._links:
+            return
+        try:
+            await asyncio.wait_for(self._emptied.wait(), timeout)
+        except TimeoutError:
+            pass
 
     async def close_all_connections(self) -> None:
         """Close all connections except WebSockets, as Tornado does, and wait until they have ended."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from wshttp.errors import ConnectionClosed, SessionEnded, answer_for
+from wshttp.errors import ConnectionClosed, SessionEnded, StoreUnavailable, answer_for
 from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, RENEWED, SLOW, VANISHED, Close, sendable
 from wshttp.realtime.format import PLAIN, Format, Message, size_of
 from wshttp.realtime.rate import TokenBucket
@@ -63,6 +63,7 @@ class Connection:
         self.id = secrets.token_hex(8)
         self.session = session
         self._key = None if session is None else session.record.key
+        self._restarted_at = 0.0 if session is None else session.record.restarted_at
         self.remote_ip = remote_ip
         self.path = path
         self.user_agent = user_agent
@@ -87,6 +88,8 @@ class Connection:
         self._inbox_bytes = 0
         self._worker: asyncio.Task[None] | None = None
         self._busy_since = 0.0
+        self._awaits_store = False
+        self._is_abandoned = False
         self._room: asyncio.Future[None] | None = None
         self._rate = TokenBucket(hub.settings.max_messages_per_second, hub.clock.monotonic())
         self._last_write: asyncio.Future[None] | None = None
@@ -98,6 +101,13 @@ class Connection:
     def user(self) -> str | None:
         """Who is logged in."""
         return None if self.session is None else self.session.user
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether its session has been renewed since; an id that says who the client is stays the same in that."""
+        if self.session is None:
+            return False
+        return self.session.record.key != self._key or self.session.record.restarted_at > self._restarted_at
 
     @property
     def paused(self) -> bool:
@@ -238,23 +248,23 @@ class Connection:
                 result = call()
                 if result is not None:
                     await result
-                await unit.commit()
+                await self.commit(unit)
             except ConnectionClosed:
                 pass  # the client left while it was being answered
             except SessionEnded as error:
-                if self.session is None or error.ref != self.session.ref:  # of its own, the sockets are being closed
+                if self.session is None or error.ref != self.session.ref:
                     self._failed(error)
+                else:
+                    self._hub.elsewhere.doubt(error.ref)  # if it ended here, its sockets are being closed
             except Exception as error:
                 self._failed(error)
 
     async def _load(self, session: Session) -> bool:
         """Bring the session up to date, and touch it if messages count as activity; tell whether it lives."""
         try:
-            if "message" in self._hub.touch:
-                await session.touch()
-            else:
-                await session.refresh()
+            await self._through_outages(session.touch if "message" in self._hub.touch else session.refresh)
         except SessionEnded:
+            self._hub.elsewhere.doubt(session.ref)
             return False
         except Exception as error:
             self._failed(error)
@@ -264,6 +274,35 @@ class Connection:
             return False
         return True
 
+    async def commit(self, unit: UnitOfWork) -> None:
+        """Write what a message has changed; while the store is away, wait. Raises as `UnitOfWork.commit` does."""
+        try:
+            await self._through_outages(unit.commit)
+        except (StoreUnavailable, asyncio.CancelledError):
+            _log.warning("connection %s closed while the store was away; what it changed last is lost", self.id)
+            raise
+
+    async def _through_outages(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Try a step until the store answers; the messages after it wait in the inbox, and the peer when that is full.
+
+        Where nobody waits for the outcome any more, since the connection was closed here, it is given up.
+        """
+        while True:
+            try:
+                return await step()
+            except StoreUnavailable:
+                if self.session is None or self._is_abandoned:
+                    raise
+                await self._store_back(self.session)
+
+    async def _store_back(self, session: Session) -> None:
+        self._awaits_store = True
+        try:
+            await session.store_back()
+        finally:
+            self._awaits_store = False
+            self._busy_since = self._hub.clock.monotonic()  # an outage is no fault of the peer's, however long
+
     def _failed(self, error: Exception) -> None:
         answer = answer_for(error)
         if answer is None:
@@ -271,7 +310,8 @@ class Connection:
             self.close(*INTERNAL_ERROR)
         else:
             _log.warning("connection %s: %s", self.id, error)
-            self.close(answer.close_code, answer.close_reason)
+            if answer.close_code is not None:
+                self.close(answer.close_code, answer.close_reason)
 
     # --- heartbeat ----------------------------------------------------------------------------------
 
@@ -284,7 +324,7 @@ class Connection:
             return
         if self._ping_sent_at is not None and self._transport.heard_at >= self._ping_sent_at:
             self._ping_sent_at = None
-        if self.paused and now - self._busy_since >= LONGEST_EXCUSE:
+        if self.paused and not self._awaits_store and now - self._busy_since >= LONGEST_EXCUSE:
             self.vanished(verdict)
         elif self.paused:
             self._ping_sent_at = None if self._ping_sent_at is None else now
@@ -328,6 +368,9 @@ class Connection:
         self._inbox.clear()
         self._inbox_bytes = 0
         self._make_room()
+        self._is_abandoned = last is None
+        if self._is_abandoned and self._awaits_store and self._worker is not None:
+            self._worker.cancel()
         self.disconnected = self._hub.part(self, last)
         if self._transport is not None:
             self._transport.close(*verdict)

@@ -11,12 +11,20 @@ from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from wshttp.errors import BadRequest, ConnectionClosed, Forbidden, InvalidValue, PeerError, answer_for
+from wshttp.errors import (
+    BadRequest,
+    ConnectionClosed,
+    Forbidden,
+    InvalidValue,
+    PeerError,
+    WshttpError,
+    answer_for,
+)
 from wshttp.realtime.close_codes import INTERNAL_ERROR
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
-from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.callbacks import STORE_AWAY, Callbacks
 from wshttp.sessions.data import Json, checked, read_json
 from wshttp.sessions.session import whole_seconds
 
@@ -76,12 +84,15 @@ class EnvelopeSocket:
         except PeerError as error:
             self._refuse(connection, envelope, error)
             return
+        except STORE_AWAY as error:
+            self._refuse(connection, envelope, error)
+            raise  # so that nothing of it is committed
         if "id" in envelope:
             self._hub.tell(
                 [connection], {"type": "ok", "id": envelope["id"], **_time_left(connection), **(answer or {})}
             )
 
-    def _refuse(self, connection: Connection, envelope: Envelope, error: PeerError) -> None:
+    def _refuse(self, connection: Connection, envelope: Envelope, error: WshttpError) -> None:
         answer = answer_for(error)
         if answer is None or answer.name == "session-ended":
             raise error
@@ -100,8 +111,9 @@ class EnvelopeSocket:
             raise Forbidden(f"joining {topic!r} is not allowed here")
         connection.require_open()
         connection.subscribe(topic)
+        await self._hub.listening()
         members: list[Json] = [
-            {**member.describe(), "connections": member.connections} for member in self._hub.presence.members(topic)
+            {**member.describe(), "connections": member.connections} for member in self._hub.members(topic)
         ]
         self._hub.tell([connection], {"type": "presence", "topic": topic, "members": members})
 
@@ -134,7 +146,13 @@ class EnvelopeSocket:
     async def _app(self, connection: Connection, envelope: Envelope) -> None:
         if not self._callbacks["message"]:
             raise BadRequest("nothing here takes messages of type 'app'")
-        if not await self._callbacks.notify("message", connection, envelope.get("data")):
+        if not await self._callbacks.notify(
+            "message",
+            connection,
+            envelope.get("data"),
+            commit=connection.commit,
+            passes=STORE_AWAY,
+        ):
             connection.close(*INTERNAL_ERROR)
             raise ConnectionClosed(*INTERNAL_ERROR)  # so that nothing of it is committed; the fault is reported already
         connection.require_open()

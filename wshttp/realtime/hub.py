@@ -2,6 +2,7 @@
 
 It is the session list's notifier: what happens to a session, the hub tells its sockets.
 Every connection is registered before its handshake is answered, so an end that comes in between finds it.
+Connections of other nodes are reached through `elsewhere`; where there are none, that is `Nobody`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from wshttp.addresses import bucket
@@ -19,7 +20,9 @@ from wshttp.config import Settings
 from wshttp.errors import LimitReached, SessionEnded, WshttpError
 from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
 from wshttp.realtime.connection import Connection
+from wshttp.realtime.elsewhere import Elsewhere, Nobody
 from wshttp.realtime.format import ENVELOPE, Format, Message, size_of, to_json
+from wshttp.realtime.letter import Letter
 from wshttp.realtime.presence import Member, Presence
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
@@ -40,7 +43,11 @@ LONGEST_LAST_MESSAGE: Final = 30.0
 CLEANING_UP: Final = 1.0
 """Seconds that a cancelled handler gets before it is left to itself."""
 
-Filter: TypeAlias = Callable[[Connection], bool] | Collection[Connection]
+LONGEST_LISTENING: Final = 1.0
+"""Seconds that a client who joins a topic waits for other nodes to be heard; while the broker is away, they are not."""
+
+Filter: TypeAlias = Callable[[Connection], bool] | Collection[Connection | str]
+"""Which connections: a function of one, or a collection of them or of their ids."""
 
 _log = logging.getLogger("wshttp.connections")
 
@@ -80,6 +87,7 @@ class Hub:
         self._partings: dict[str, set[asyncio.Future[None]]] = {}
         self._slices = Slices()
         self._heart: asyncio.Task[None] | None = None
+        self.elsewhere: Elsewhere = Nobody()
         self.presence = Presence(settings.session.presence_grace)
         self.use(settings)
 
@@ -113,8 +121,8 @@ class Hub:
     def register(self, connection: Connection) -> None:
         """Take in a connection whose handshake is about to be answered. Raises `SessionEnded` and `LimitReached`."""
         session = connection.session
-        if session is not None and session.ended is not None:
-            raise SessionEnded(session.ref, session.ended)
+        if session is not None:
+            self._require_alive(session)
         self._check_limits(connection)
         if session is not None:
             self._by_session.setdefault(session.ref, {})[connection] = None
@@ -124,12 +132,25 @@ class Hub:
         if self._heart is None:
             self._heart = asyncio.create_task(self._beat_while_needed())
         if session is not None:
-            self.changed(session.record)
+            self._counted(session.ref)
+
+    def _require_alive(self, session: Session) -> None:
+        """Raise `SessionEnded` also where another node said so while the session was on its way from the store."""
+        reason = session.ended or self.elsewhere.ended_of(session.ref)
+        if reason is not None:
+            raise SessionEnded(session.ref, reason)
+
+    def _counted(self, ref: str) -> None:
+        """Say that a session has more or fewer sockets than before."""
+        self.elsewhere.counted(None, ref)
+        self.tell_session(ref)
 
     def _check_limits(self, connection: Connection) -> None:
         """Raise `LimitReached` where one more is too many.
 
         The engine counts clients that connect themselves; those behind a trusted proxy are known here only.
+        A session's sockets count on all nodes, as of a moment ago: of those that open at the same time on several, a few
+        too many may get in.
         """
         if self.max_connections and len(self) >= self.max_connections:
             raise LimitReached("server.max_connections", self.max_connections, in_all=True)
@@ -172,11 +193,23 @@ class Hub:
         held.pop(connection, None)
         if not held:
             self._by_session.pop(session.ref, None)
-        elif session.ended is None:
-            self.changed(session.record)
+        if session.ended is None:
+            self._counted(session.ref)
+        else:
+            self.elsewhere.counted(None, session.ref)
 
     def kick(self, connection_id: str) -> bool:
-        """Close a connection for good, as an administrator does; tell whether it was there."""
+        """Close a connection for good, as an administrator does; tell whether it was here.
+
+        If not, the other nodes are told, and whichever has it closes it.
+        """
+        if self.kick_here(connection_id):
+            return True
+        self.elsewhere.kick(connection_id)
+        return False
+
+    def kick_here(self, connection_id: str) -> bool:
+        """Close a connection of this node for good; tell whether there is one."""
         connection = self._connections.get(connection_id)
         if connection is not None:
             connection.close(*KICKED)
@@ -214,13 +247,15 @@ class Hub:
         include: Filter | None = None,
         exclude: Filter | None = None,
     ) -> int:
-        """Send a message to a connection, a session, a user, a topic or, with none of them, to all; return to how many.
+        """Send a message to a connection, a session, a user, a topic or, with none of them, to all, on all nodes.
 
-        Several conditions must all hold. `include` and `exclude` are functions of a connection, or collections of them.
+        Several conditions must all hold. Returns to how many connections of this node it went.
+        `include` and `exclude` are collections of connections or their ids, or functions of a connection; a function is
+        asked on this node only, so that with one the message goes to no other.
         Never waits for a receiver: `websocket.on_slow` says what happens to a slow one.
         """
-        receivers = self._chosen(connection, session, user, topic)
-        return await self._post(receivers, lambda form: form.message(message), include, exclude)
+        ref = session.ref if isinstance(session, Session) else session
+        return await self._distribute(Letter(message, connection, ref, user, topic), include, exclude)
 
     async def publish(
         self,
@@ -231,24 +266,45 @@ class Hub:
         include: Filter | None = None,
         exclude: Filter | None = None,
     ) -> int:
-        """Publish on a topic and return to how many it went; `wshttp.v1` clients get it with topic and sender.
+        """Publish on a topic, on all nodes; `wshttp.v1` clients get it with topic and sender.
 
+        `include`, `exclude` and what is returned are as for `send`.
         Raises `SessionEnded` and `ConnectionClosed` where `sender` has nothing to say any more: see
         `Connection.require_open`.
         """
         if sender is not None:
             sender.require_open()
         origin = None if sender is None else {"ref": _member_ref(sender), "user": sender.user}
-        receivers = self._chosen(None, None, None, topic)
-        return await self._post(receivers, lambda form: form.published(topic, data, origin), include, exclude)
+        return await self._distribute(Letter(data, topic=topic, published=True, origin=origin), include, exclude)
 
-    def _chosen(
-        self, connection: str | None, session: Session | str | None, user: str | None, topic: str | None
-    ) -> list[Connection]:
+    async def _distribute(self, letter: Letter, include: Filter | None, exclude: Filter | None) -> int:
+        """Give a message to connections here, and to other nodes where it may be for theirs."""
+        if letter.connection not in self._connections and not callable(include) and not callable(exclude):
+            included, excluded = _ids(include), _ids(exclude)
+            if included is None or included:
+                self.elsewhere.send(replace(letter, include=included, exclude=excluded or frozenset()))
+        return await self.deliver(letter, include, exclude)
+
+    async def deliver(self, letter: Letter, include: Filter | None = None, exclude: Filter | None = None) -> int:
+        """Give a message to those of this node that it is for; the letter's own `include` and `exclude` are not looked at."""
+        formed: dict[Format, Message] = {}
+        count = 0
+        for connection in self._chosen(letter):
+            if (include is not None and not _passes(include, connection)) or (
+                exclude is not None and _passes(exclude, connection)
+            ):
+                continue
+            if connection.format not in formed:
+                formed[connection.format] = letter.form(connection.format)
+            count += connection.post(formed[connection.format])
+            await self._slices.pause()
+        return count
+
+    def _chosen(self, letter: Letter) -> list[Connection]:
         """Return the connections for which all that is given holds, starting from the smallest set known."""
-        ref = session.ref if isinstance(session, Session) else session
-        if connection is not None:
-            found = self._connections.get(connection)
+        ref, topic, user = letter.session, letter.topic, letter.user
+        if letter.connection is not None:
+            found = self._connections.get(letter.connection)
             base: Iterable[Connection] = () if found is None else (found,)
         elif ref is not None:
             base = self._by_session.get(ref, ())
@@ -264,27 +320,6 @@ class Hub:
             and (user is None or _user_of(each) == user)
         ]
 
-    async def _post(
-        self,
-        receivers: Iterable[Connection],
-        form: Callable[[Format], Message],
-        include: Filter | None = None,
-        exclude: Filter | None = None,
-    ) -> int:
-        """Form a message once per format and give it to each receiver."""
-        formed: dict[Format, Message] = {}
-        count = 0
-        for connection in receivers:
-            if (include is not None and not _passes(include, connection)) or (
-                exclude is not None and _passes(exclude, connection)
-            ):
-                continue
-            if connection.format not in formed:
-                formed[connection.format] = form(connection.format)
-            count += connection.post(formed[connection.format])
-            await self._slices.pause()
-        return count
-
     def tell(self, connections: Iterable[Connection], envelope: dict[str, Json]) -> None:
         """Send an envelope of `wshttp.v1` to those who speak it."""
         text = to_json(envelope)
@@ -299,10 +334,15 @@ class Hub:
         if topic in connection.topics or connection.closed is not None:
             return
         connection.topics.add(topic)
-        self._by_topic.setdefault(topic, {})[connection] = None
-        member = self.presence.join(topic, _member_ref(connection), _user_of(connection))
-        if member is not None:
+        if topic not in self._by_topic:
+            self._by_topic[topic] = {}
+            self.elsewhere.listen(topic)
+        self._by_topic[topic][connection] = None
+        ref, user = _member_ref(connection), _user_of(connection)
+        member = self.presence.join(topic, ref, user)
+        if member is not None and not self.elsewhere.has(topic, ref, user):
             self._announce("joined", topic, member, but=connection)
+        self.elsewhere.counted(topic, ref)
 
     def unsubscribe(self, connection: Connection, topic: str) -> None:
         """Take a connection out of a topic, at once: there is grace only for those whose connection goes away."""
@@ -313,15 +353,41 @@ class Hub:
         connection.topics.discard(topic)
         held = self._by_topic.get(topic, {})
         held.pop(connection, None)
-        if not held:
-            self._by_topic.pop(topic, None)
-        now = self.clock.monotonic()
-        member = self.presence.leave(topic, _member_ref(connection), now, on_purpose=on_purpose)
+        if not held and self._by_topic.pop(topic, None) is not None:
+            self.elsewhere.unlisten(topic)
+        ref, now = _member_ref(connection), self.clock.monotonic()
+        member = self.presence.leave(topic, ref, now, on_purpose=on_purpose)
         if member is not None:
+            self._left(topic, member)
+        else:
+            self.elsewhere.counted(topic, ref)
+
+    def _left(self, topic: str, member: Member) -> None:
+        """Say that a member has left for good, unless it is still there on another node."""
+        self.elsewhere.counted(topic, member.ref)
+        if not self.elsewhere.has(topic, member.ref, any_user=True):
             self._announce("left", topic, member)
 
+    async def listening(self) -> None:
+        """Wait, a second at most, until what other nodes publish on topics that were joined here is heard."""
+        listening = self.elsewhere.listening()
+        if listening is None:
+            return
+        try:
+            await asyncio.wait_for(listening, LONGEST_LISTENING)
+        except TimeoutError:
+            pass  # while the broker is away, nobody is heard, and what is said here still counts
+
+    def members(self, topic: str) -> list[Member]:
+        """Return who is in a topic, on all nodes: first those of this one, in order of arrival."""
+        found = {member.ref: member for member in self.presence.members(topic)}
+        for member in self.elsewhere.members(topic):
+            here = found.get(member.ref)
+            found[member.ref] = member if here is None else here.joined_with(member)
+        return list(found.values())
+
     def topics(self) -> dict[str, int]:
-        """Return how many connections each topic has."""
+        """Return how many connections of this node each topic has."""
         return {topic: len(held) for topic, held in self._by_topic.items()}
 
     def _announce(self, what: str, topic: str, member: Member, but: Connection | None = None) -> None:
@@ -331,31 +397,83 @@ class Hub:
     # --- the session list's notifier ----------------------------------------------------------------
 
     def connections(self, ref: str) -> int:
-        return len(self._by_session.get(ref, ()))
+        return self.connections_here(ref) + self.elsewhere.connections(ref)
 
     def changed(self, record: Record) -> None:
-        held = self._by_session.get(record.ref)
-        if held:
-            session = next(iter(held)).session
-            if session is not None:
-                self.tell(held, {"type": "session", "session": session.describe()})
+        self.tell_session(record.ref)
+        self.elsewhere.changed(record.ref)
 
     def expiring(self, record: Record, seconds: float) -> None:
-        self.tell(self._by_session.get(record.ref, ()), {"type": "expiring", "seconds": int(seconds)})
+        self.warn(record.ref, seconds)
+        self.elsewhere.expiring(record.ref, seconds)
 
     def renewed(self, record: Record) -> None:
         for connection in self.of_session(record.ref):
             connection.close(*RENEWED)
+        self.elsewhere.renewed(record.ref)
 
     def ended(self, record: Record, reason: Reason) -> Awaitable[None] | None:
-        connections = self.of_session(record.ref)
-        self.tell(connections, {"type": "ended", "reason": str(reason)})
-        for connection in connections:
-            connection.close(*session_ended(reason))
-        for topic, member in self.presence.remove(record.ref):
-            self._announce("left", topic, member)
+        away = self.elsewhere.ended(record.ref, reason)
+        self.part_with(record.ref, reason, away)
         partings = self._partings.get(record.ref)
         return _all_done(set(partings)) if partings else None
+
+    # --- what befalls the sockets of this node ------------------------------------------------------
+
+    def connections_here(self, ref: str) -> int:
+        """Count a session's open sockets on this node."""
+        return len(self._by_session.get(ref, ()))
+
+    def sessions(self) -> list[str]:
+        """Return the refs of all sessions that have sockets here."""
+        return list(self._by_session)
+
+    def session(self, ref: str) -> Session | None:
+        """Return a session that has sockets here."""
+        held = self._by_session.get(ref)
+        return next(iter(held)).session if held else None
+
+    def tell_session(self, ref: str) -> None:
+        """Tell a session's sockets what is known of it."""
+        session = self.session(ref)
+        if session is not None:
+            self.tell(self._by_session[ref], {"type": "session", "session": session.describe()})
+
+    def warn(self, ref: str, seconds: float) -> None:
+        """Tell a session's sockets that it ends soon."""
+        self.tell(self._by_session.get(ref, ()), {"type": "expiring", "seconds": int(seconds)})
+
+    def close_outdated(self, ref: str) -> None:
+        """Close the sockets that came before their session was renewed."""
+        for connection in self.of_session(ref):
+            if connection.is_outdated:
+                connection.close(*RENEWED)
+
+    def part_with(self, ref: str, reason: Reason | None, away: Iterable[tuple[str, Member]]) -> None:
+        """Close the sockets of a session that is over; `away` is in which topics it was on other nodes.
+
+        Without a reason, since nobody knows it any more, they are asked to come back, and told then.
+        """
+        for topic, member in away:
+            self.left(topic, member)
+        connections = self.of_session(ref)
+        if reason is not None:
+            self.tell(connections, {"type": "ended", "reason": str(reason)})
+        for connection in connections:
+            connection.close(*(GOING_AWAY if reason is None else session_ended(reason)))
+        for topic, member in self.presence.remove(ref):
+            self._left(topic, member)
+
+    def joined(self, topic: str, member: Member) -> None:
+        """Announce who came into a topic on another node, unless it is known here."""
+        here = self.presence.find(topic, member.ref)
+        if here is None or here.user != member.user:
+            self._announce("joined", topic, member)
+
+    def left(self, topic: str, member: Member) -> None:
+        """Announce who left a topic on the last of the other nodes, unless it is here."""
+        if self.presence.find(topic, member.ref) is None:
+            self._announce("left", topic, member)
 
     # --- heartbeat ----------------------------------------------------------------------------------
 
@@ -385,7 +503,7 @@ class Hub:
     async def beat(self, now: float) -> None:
         """Ping who was silent, close who did not answer, let go who left; `now` is in monotonic seconds."""
         for topic, member in self.presence.due(now):
-            self._announce("left", topic, member)
+            self._left(topic, member)
         for connection in list(self._connections.values()):
             connection.check_pulse(now, self.settings.ping_interval, self.settings.ping_timeout, PING_TIMEOUT)
             await self._touch_for(connection)
@@ -399,6 +517,8 @@ class Hub:
         if "open" in self.touch or ("pong" in self.touch and connection.heard_anew()):
             try:
                 await session.touch()
+            except SessionEnded:
+                self.elsewhere.doubt(session.ref)
             except WshttpError as error:
                 _log.debug("session %s was not kept alive: %s", session.ref, error)
 
@@ -424,7 +544,14 @@ def _user_of(connection: Connection) -> str | None:
 
 
 def _passes(chosen: Filter, connection: Connection) -> bool:
-    return chosen(connection) if callable(chosen) else connection in chosen
+    return chosen(connection) if callable(chosen) else connection in chosen or connection.id in chosen
+
+
+def _ids(chosen: Filter | None) -> frozenset[str] | None:
+    """Return what of a collection may be connections of other nodes: those that are only named."""
+    if chosen is None or callable(chosen):
+        return None
+    return frozenset(each for each in chosen if isinstance(each, str))
 
 
 async def _all_done(futures: Collection[asyncio.Future[None]]) -> None:

@@ -1,4 +1,4 @@
-"""Who is in a topic: sessions, not sockets.
+"""Who is in a topic, by connections of this process: sessions, not sockets.
 
 A member joins with its first connection and leaves some time after its last: a page that reloads has not left.
 No I/O and no clock: the time is an argument, and what has to be announced is returned.
@@ -6,6 +6,7 @@ No I/O and no clock: the time is an argument, and what has to be announced is re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -22,6 +23,13 @@ class Member:
 
     def describe(self) -> dict[str, Json]:
         return {"ref": self.ref, "user": self.user}
+
+    def joined_with(self, other: Member | None) -> Member:
+        """Return the member with its connections in two places; it is whoever it is where it has some."""
+        if other is None:
+            return self
+        user = self.user if self.connections or not other.connections else other.user
+        return Member(self.ref, user, self.connections + other.connections)
 
 
 @dataclass(slots=True)
@@ -83,6 +91,14 @@ class Presence:
     def members(self, topic: str) -> list[Member]:
         """Return who is in a topic, in order of arrival."""
         return list(self._topics.get(topic, {}).values())
+
+    def find(self, topic: str, ref: str) -> Member | None:
+        """Return a member of a topic."""
+        return self._topics.get(topic, {}).get(ref)
+
+    def __iter__(self) -> Iterator[tuple[str, Member]]:
+        """Go through all members of all topics."""
+        return ((topic, member) for topic, members in self._topics.items() for member in members.values())
 
     def _remove(self, topic: str, ref: str) -> Member | None:
         self._leaving.pop((topic, ref), None)

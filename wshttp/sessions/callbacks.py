@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, TypeAlias, TypeVar
 
-from wshttp.errors import SessionEnded, UsageError, nearest
+from wshttp.errors import LockLost, SessionEnded, StoreUnavailable, UsageError, nearest
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.record import Event
 from wshttp.sessions.unit_of_work import UnitOfWork
 
 Callback: TypeAlias = Callable[..., Any]
+Commit: TypeAlias = Callable[[UnitOfWork], Awaitable[None]]
 F = TypeVar("F", bound=Callback)
 
 NAMES: Final = (
@@ -43,6 +44,9 @@ NAMES: Final = (
     "shutdown",
 )
 """Each is registered with `on_<name>`; docs/reference/callbacks.md says what each may return."""
+
+STORE_AWAY: Final = (StoreUnavailable, LockLost)
+"""What a callback fails with when the store is away: for a request or a message that waits for it, the answer is known."""
 
 MAX_RETRIES: Final = 3
 """Tries that `on_callback_error` may ask for, after the first."""
@@ -107,16 +111,25 @@ class Callbacks:
     # --- calling ----------------------------------------------------------------------------------
 
     async def notify(
-        self, name: str, *arguments: Any, event: Event | None = None, timeout: float | None = None
+        self,
+        name: str,
+        *arguments: Any,
+        event: Event | None = None,
+        timeout: float | None = None,
+        commit: Commit = UnitOfWork.commit,
+        passes: tuple[type[Exception], ...] = (),
     ) -> bool:
         """Call all functions of a name; tell whether none failed. What they return is of no interest.
 
-        Each is a unit of work of its own: committed when it returns, dropped when it fails, before another try.
+        Each is a unit of work of its own: committed by `commit` when it returns, dropped when it fails, before another
+        try. A failure of the kinds that `passes` names is raised, once it is reported.
         """
         failures = 0
         for function in self._by_name[name]:
             this = event or Event(new_event_id(), name)
-            answer = await self.call(function, this, *arguments, timeout=timeout, on_failure=_FAILED, commits=True)
+            answer = await self.call(
+                function, this, *arguments, timeout=timeout, on_failure=_FAILED, commit=commit, passes=passes
+            )
             failures += answer is _FAILED
         return not failures
 
@@ -124,10 +137,11 @@ class Callbacks:
         """Call functions of a name until one returns something other than `None`, and return that.
 
         A function that fails counts as having returned `on_failure`: `False` where it guards something, so that
-        nobody gets in by its fault.
+        nobody gets in by its fault. Raises `StoreUnavailable` and `LockLost` where one does: nothing is decided then.
         """
         for function in self._by_name[name]:
-            answer = await self.call(function, Event(new_event_id(), name), *arguments, on_failure=on_failure)
+            event = Event(new_event_id(), name)
+            answer = await self.call(function, event, *arguments, on_failure=on_failure, passes=STORE_AWAY)
             if answer is not None:
                 return answer
         return None
@@ -138,7 +152,7 @@ class Callbacks:
         if function is None:
             _log.error("nothing is registered for the scheduled event %r; use @server.scheduled(%r)", *[event.name] * 2)
             return
-        await self.call(function, event, session, event.data, commits=True)
+        await self.call(function, event, session, event.data, commit=UnitOfWork.commit)
 
     async def call(
         self,
@@ -147,32 +161,37 @@ class Callbacks:
         *arguments: Any,
         timeout: float | None = None,
         on_failure: Any = None,
-        commits: bool = False,
+        commit: Commit | None = None,
+        passes: tuple[type[Exception], ...] = (),
     ) -> Any:
         """Call one function; `on_failure` where it fails, after `on_callback_error` has heard of it.
 
-        `timeout` shortens the usual one. With `commits`, what it changes is committed when it returns; without, it
-        belongs to the caller's unit of work.
+        `timeout` shortens the usual one. What it changes is committed by `commit` when it returns; `None`: it belongs to
+        the caller's unit of work. A failure of the kinds that `passes` names is raised instead.
         """
         first = event.attempt
         for attempt in range(first, first + MAX_RETRIES + 1):
             event = replace(event, attempt=attempt)
             try:
-                if commits:
-                    return await self._in_a_unit(function, event, arguments, timeout or self.timeout)
+                if commit is not None:
+                    return await self._in_a_unit(function, event, arguments, timeout or self.timeout, commit)
                 return await self._once(function, event, arguments, timeout or self.timeout)
             except Exception as error:
                 again = await self.report(event, error, _name(function))
+                if not again and isinstance(error, passes):
+                    raise
                 if not again:
                     break
         return on_failure
 
-    async def _in_a_unit(self, function: Callback, event: Event, arguments: tuple[Any, ...], timeout: float) -> Any:
+    async def _in_a_unit(
+        self, function: Callback, event: Event, arguments: tuple[Any, ...], timeout: float, commit: Commit
+    ) -> Any:
         """Call a function as a unit of work, and commit it. That the session ended meanwhile is no fault of the function."""
         with UnitOfWork() as unit:
             result = await self._once(function, event, arguments, timeout)
             try:
-                await unit.commit()
+                await commit(unit)
             except SessionEnded as ended:
                 _log.info("what %s changed is dropped: %s", _name(function), ended)
             return result

@@ -51,6 +51,30 @@ class Changes:
     """What the caller calls this change, where it may have to ask for it again; see `Store`."""
 
 
+def same(one: Changes, other: Changes) -> bool:
+    """Tell whether two changes write the same."""
+    return (
+        one.values.keys() == other.values.keys()
+        and not any(_differs(value, other.values[key]) for key, value in one.values.items())
+        and one.scheduled == other.scheduled
+        and (one.idle_timeout, one.absolute_timeout) == (other.idle_timeout, other.absolute_timeout)
+    )
+
+
+def difference(record: Record, before: Record) -> Changes | None:
+    """Return what makes one copy of a session into another, newer one; `None` where nothing has to."""
+    changes = Changes(
+        {
+            key: record.data.get(key, ABSENT)
+            for key in record.data.keys() | before.data.keys()
+            if _differs(record.data.get(key, ABSENT), before.data.get(key, ABSENT))
+        },
+        idle_timeout=record.idle_timeout if record.idle_timeout != before.idle_timeout else None,
+        absolute_timeout=record.absolute_timeout if record.absolute_timeout != before.absolute_timeout else None,
+    )
+    return None if same(changes, Changes()) else changes
+
+
 class Conflict(Exception):
     """Another writer was first: an expected value is no longer there."""
 

@@ -1,4 +1,4 @@
-"""The notifier port: how the list tells sockets what happens to their session.
+"""The notifier port: how the list tells sockets what happens to their session, on this node and on others.
 
 Whoever keeps connections (`realtime.hub`) implements it; without one, `NoSockets` stands in.
 None of the methods may raise: a socket that cannot be told is a socket that closes.
@@ -16,7 +16,7 @@ class Notifier(Protocol):
     """Tell a session's sockets, here and on other nodes."""
 
     def connections(self, ref: str) -> int:
-        """Count the session's open sockets on this node."""
+        """Count the session's open sockets: those of other nodes as of a moment ago."""
 
     def changed(self, record: Record) -> None:
         """The session's public facts changed: user, deadline."""
@@ -28,10 +28,10 @@ class Notifier(Protocol):
         """The session has a new token: its sockets close with 4000, to come back."""
 
     def ended(self, record: Record, reason: Reason) -> Awaitable[None] | None:
-        """The session is over: its sockets close, here at once.
+        """The session is over: its sockets close, here at once, and on other nodes when they hear of it.
 
-        The close frames are sent when this returns; what it returns completes when `on_disconnect` has run for each
-        (`None`: there are none).
+        Here the close frames are sent when this returns; what it returns completes when `on_disconnect` has run for each
+        socket of this node (`None`: there are none).
         """
 
 

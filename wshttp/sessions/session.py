@@ -284,6 +284,10 @@ class Session(MutableMapping[str, Json]):
         """Read what others have written since. Raises `SessionEnded`."""
         await self._sessions.reload(self)
 
+    async def store_back(self) -> None:
+        """Wait until the store that failed is worth another try: while it is away, and a moment at least."""
+        await self._sessions.outage.over()
+
     async def release(self) -> None:
         """Put a temporary session into the list: from now on it is one like any other. See `SessionList.temporary`."""
         await self._sessions.release(self)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -31,7 +31,7 @@ from wshttp.errors import (
     nearest,
 )
 from wshttp.sessions.callbacks import Callbacks, current_event
-from wshttp.sessions.changes import ABSENT, Changes, merge, sum_for_increment
+from wshttp.sessions.changes import ABSENT, Changes, difference, merge, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
 from wshttp.sessions.decorators import SessionDecorators
@@ -39,7 +39,8 @@ from wshttp.sessions.draft import Draft
 from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
 from wshttp.sessions.lifecycle import Lifecycle, facts
 from wshttp.sessions.notifier import Notifier
-from wshttp.sessions.record import Ended, Reason, Record, Tombstone
+from wshttp.sessions.outage import Outage
+from wshttp.sessions.record import RENEWED, Ended, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.slices import Slices
 from wshttp.sessions.statistics import Statistics
@@ -89,6 +90,7 @@ class SessionList(SessionDecorators):
         self.use(settings)
         self.callbacks = callbacks or Callbacks(settings.callback_timeout)
         self.statistics = Statistics()
+        self.outage = Outage(store)
         self.secret = settings.secret.encode() if settings.secret else secrets.token_bytes(32)
         """Keys the ids that are derived from who a client is."""
         self._clock = clock or SystemClock()
@@ -315,6 +317,41 @@ class SessionList(SessionDecorators):
         if session.record.reason is None and not session.temporary:
             self._pinned[session.ref] = session
 
+    # --- what other nodes have done ---------------------------------------------------------------
+
+    def take_note(self, ref: str, reason: Reason | None) -> None:
+        """Take note that another node has ended a session, and delivers what is owed for it: it is over here, too.
+
+        `None`: nobody knows any more why.
+        """
+        self._pinned.pop(ref, None)
+        session = self._known.get(ref)
+        if session is not None and session.ended is None and reason is not None:
+            session.record = replace(session.record, reason=reason)
+
+    @property
+    def pinned(self) -> Mapping[str, Session]:
+        """Those that this node keeps for what is `local` in them, until it hears of their end."""
+        return self._pinned
+
+    async def look_again(self, sessions: Sequence[Session]) -> list[Tombstone | None]:
+        """Bring many sessions up to date at once; return what is left of each that is over, `None` for those that live.
+
+        Where nobody knows any more why one is over, the tombstone's reason is empty.
+        """
+        found = await self.store.load_many([session.record.key for session in sessions])
+        return [await self._left_of(session, each) for session, each in zip(sessions, found, strict=True)]
+
+    async def _left_of(self, session: Session, found: Record | Tombstone | None) -> Tombstone | None:
+        if isinstance(found, Tombstone) and found.ref == session.ref and found.reason != RENEWED:
+            return found
+        if not isinstance(found, Record) or found.ref != session.ref:  # it may live on under another key
+            found = await self.store.load_ref(session.ref, touch=False)
+        if found is None:
+            return Tombstone(session.ref, "")
+        _update(session, found)
+        return None
+
     # --- beginning --------------------------------------------------------------------------------
 
     async def create(
@@ -372,18 +409,29 @@ class SessionList(SessionDecorators):
             return
         await session.commit()
         _require_alive(session)
-        draft = _draft_of(session.record)
-        if await self._ask(draft) is not None:
-            raise Forbidden("the application has another session in its place")
-        own = self._record_again(session, draft)
-        created = await self._create_in_store(own, replace=False)
-        session.temporary = False
-        session.record = created.record
-        self._known[session.ref] = session
-        await self._begin(session, created)
+        created = await self._take_in(session)
+        own, record = session.record, created.record
+        try:
+            while changes := difference(own, record):  # it may be changed until it is in the list
+                record = await self.store.apply(session.ref, changes, self.settings.max_data)
+        finally:
+            session.temporary, session.record = False, record
+            self._known[session.ref] = session
+            await self._begin(session, created)
         if own.reason is not None:  # it was ended while the store took it in
             await self.end(session, own.reason)
             raise SessionEnded(session.ref, own.reason)
+
+    async def _take_in(self, session: Session) -> Created:
+        """Put a temporary session into the store, under a record that begins now."""
+        draft, before = _draft_of(session.record), replace(session.record, data=dict(session.record.data))
+        if await self._ask(draft) is not None:
+            raise Forbidden("the application has another session in its place")
+        changed_meanwhile = difference(session.record, before)
+        own = self._record_again(session, draft)
+        if changed_meanwhile is not None:
+            merge(own, changed_meanwhile, self.settings.max_data)
+        return await self._create_in_store(own, replace=False)
 
     def _record_again(self, session: Session, draft: Draft) -> Record:
         """Give a temporary session, unless it has ended, a record that begins now."""
@@ -540,6 +588,8 @@ class SessionList(SessionDecorators):
             _require_alive(session)
             merge(session.record, changes, self.settings.max_data)
             return
+        if self.store.outlives_process:  # and may fall silent: who asks again says that it is the same change
+            changes.token = changes.token or secrets.token_hex(12)
         try:
             _update(session, await self.store.apply(session.ref, changes, self.settings.max_data))
         except SessionEnded as error:
@@ -732,7 +782,7 @@ def _draft_of(record: Record) -> Draft:
 def _update(session: Session, record: Record) -> None:
     """Take over a newer copy of a session's record; a late one never brings an ended session back."""
     known = session.record
-    if known.ref != record.ref or record.revision >= known.revision:
+    if known.ref != record.ref or (record.revision >= known.revision and not (known.reason and not record.reason)):
         session.record = record
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from wshttp.errors import SessionEnded, StoreUnavailable
-from wshttp.sessions.changes import ABSENT, Changes, Scheduled, encoded_text
+from wshttp.sessions.changes import ABSENT, Changes, Scheduled, encoded_text, same
 from wshttp.sessions.data import Json, checked, is_container
 from wshttp.sessions.record import RENEWED, Record
 
@@ -40,6 +40,8 @@ class Pending:
     """By key: the committed container that the one in `view` is a copy of."""
     under_way: list[Changes] = field(default_factory=list)
     """Commits that the store has not answered yet; this unit sees what they write."""
+    unheard: Changes | None = None
+    """The last commit that the store did not answer; it may have been carried out."""
     scheduled: list[Scheduled] = field(default_factory=list)
     idle_timeout: float | None = None
     absolute_timeout: float | None = None
@@ -115,6 +117,10 @@ class Pending:
             idle_timeout=self.idle_timeout,
             absolute_timeout=self.absolute_timeout,
         )
+        if self.unheard is not None and same(self.unheard, changes):
+            # If it was carried out, it is not to be once more, over what others wrote since.
+            changes.token = self.unheard.token
+        self.unheard = None
         self.view = {key: value for key, value in self.view.items() if is_container(value) and value is not ABSENT}
         self.sources = {key: values.get(key, self.sources.get(key)) for key in self.view}
         self.changed = set()
@@ -137,6 +143,7 @@ class Pending:
         self.scheduled = changes.scheduled + self.scheduled
         self.idle_timeout = changes.idle_timeout if self.idle_timeout is None else self.idle_timeout
         self.absolute_timeout = changes.absolute_timeout if self.absolute_timeout is None else self.absolute_timeout
+        self.unheard = changes
 
 
 class UnitOfWork:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
-from wshttp.errors import SessionEnded
+from wshttp.errors import SessionEnded, StoreUnavailable
 
 
 @dataclass(slots=True)
@@ -67,6 +67,14 @@ class Locks:
                 turn.set_result(None)
                 return
         del self._locks[ref]
+
+    def give_up(self, detail: str) -> None:
+        """Tell all who wait that the store is away; who holds a lock holds it still."""
+        for lock in self._locks.values():
+            for _, turn in lock.waiting:
+                if not turn.done():
+                    turn.set_exception(StoreUnavailable(detail))
+            lock.waiting.clear()
 
     def end(self, ref: str, reason: str | None) -> None:
         """Drop the lock of a session that has ended; who waits for it is told."""

@@ -153,6 +153,7 @@ class SqliteStore:
         if self._away is None:
             await self._write_last_accesses()
         self._away = "the store is closed"
+        self._locks.give_up(self._away)
         await self._let_go()
 
     async def _write_last_accesses(self) -> None:
@@ -234,6 +235,7 @@ class SqliteStore:
     def _on_failure(self, batches: list[Batch], error: StoreUnavailable) -> None:
         _log.error("sessions cannot be written, and are not available until they can: %s", error)
         self._away = error.detail
+        self._locks.give_up(error.detail)
         self._generation += 1
         for batch in batches:
             for mark in batch.touched:

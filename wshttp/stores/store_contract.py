@@ -16,6 +16,7 @@ mode `auto`, anyio).
 A store whose time cannot be faked leaves `clock` alone and overrides `advance`: it shifts the store's time, or what the
 store has written down. Being late there by some milliseconds does no harm: windows are tens of seconds.
 A store that outlives the process overrides `kill`.
+A store that several processes can have at once overrides `another`.
 A store behind a network overrides `arrive`, which waits until calls that were just started have reached it.
 `close_store` is there for what else is to be put away.
 """
@@ -28,6 +29,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Final
+from unittest import SkipTest
 
 from wshttp.addresses import bucket
 from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded
@@ -73,6 +75,10 @@ class StoreContract:
 
     async def kill(self, store: Store) -> Store | None:
         """Return the store as it is found, open, when the process that had it was killed; `None` where nothing is."""
+        return None
+
+    async def another(self, store: Store) -> Store | None:
+        """Return a second store on the same sessions, open, as another node has it; `None` where there can be none."""
         return None
 
     async def advance(self, seconds: float) -> None:
@@ -382,6 +388,23 @@ class StoreContract:
             assert await store.load(SessionId.app("none").key, touch=True) is None
             for ref in (new_ref(), "", "x", "-1", "é", "0" * 1000):
                 assert await store.load_ref(ref, touch=True) is None
+
+    async def test_load_of_many_answers_in_order(self) -> None:
+        """Each id has the answer that `load` would give; nobody is touched, and of none there is nothing."""
+        async with self._store() as store:
+            assert await store.load_many([]) == []
+            living = [(await self._create(store)).record for _ in range(250)]
+            ended = (await self._create(store, start={"page": "/x"})).record
+            await store.end(ended.ref, Reason.ADMIN)
+            await self.advance(30)
+            unknown = SessionId.app("unknown").key
+            found = await store.load_many([unknown, ended.key, *(record.key for record in living), unknown])
+            assert found[:2] == [None, Tombstone(ended.ref, Reason.ADMIN, {"page": "/x"})]
+            assert found[-1] is None
+            for record, one in zip(living, found[2:-1], strict=True):
+                assert isinstance(one, Record)
+                assert (one.ref, one.key) == (record.ref, record.key)
+                assert one.last_access_at <= store.now() - 29
 
     async def test_touch_moves_the_idle_deadline_and_peeking_does_not(self) -> None:
         """A session lives its idle time-out from the last touch on, whether it was by id or by ref."""
@@ -1049,6 +1072,212 @@ class StoreContract:
                 assert await again.secret() == secrets[0]
                 await self.close_store(again)
 
+    # --- several nodes --------------------------------------------------------------------------------
+
+    async def test_nodes_have_the_same_sessions(self) -> None:
+        """What one has begun or changed, others find at once; it is starting for all until its start is settled."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one, "same", user="a", data={"a": 1})
+            await other.apply(created.record.ref, Changes({"b": 2}), MAX_DATA)
+            for node in (one, other):
+                found = await node.load(created.record.key, touch=True)
+                assert isinstance(found, Record)
+                assert (found.data, found.starting) == ({"a": 1, "b": 2}, True)
+                assert isinstance(await node.create(_record(node, "same"), NO_LIMITS), Exists)
+                assert (await node.count(), await node.count("a"), await node.owed()) == (1, 1, 1)
+                assert await node.secret() == await one.secret()
+            await one.settle(created.event)
+            found = await other.load_ref(created.record.ref, touch=False)
+            assert found is not None
+            assert not found.starting
+            assert await other.end(created.record.ref, Reason.ADMIN) is not None
+            assert await one.end(created.record.ref, Reason.ADMIN) is None
+
+    async def test_nodes_keep_limits_together(self) -> None:
+        """N callers on two nodes under a limit of M leave M, and nobody but them has ended."""
+        for limits in SEVEN.values():
+            async with self._nodes() as nodes:
+                outcomes = await asyncio.gather(
+                    *(nodes[n % 2].create(_record(nodes[0], user="a"), replace(limits, make_room=False)) for n in range(50))
+                )
+                assert sum(isinstance(outcome, Created) for outcome in outcomes) == 7
+                assert await nodes[0].count() == await nodes[1].count() == 7
+
+    async def test_nodes_change_one_session_together(self) -> None:
+        """Increments and different keys of several nodes are all there, and none of them after an end."""
+        async with self._nodes() as nodes:
+            ref = (await self._create(nodes[0])).record.ref
+            calls: list[Any] = []
+            for n in range(CALLERS):
+                node = nodes[n % 2]
+                calls += [node.increment(ref, "n", 1, MAX_DATA), node.apply(ref, Changes({f"k{n}": n}), MAX_DATA)]
+            await asyncio.gather(*calls)
+            data = {"n": CALLERS, **{f"k{n}": n for n in range(CALLERS)}}
+            for node in nodes:
+                assert await self._data(node, ref) == data
+            outcomes = await asyncio.gather(*(nodes[n % 2].end(ref, Reason.LOGOUT) for n in range(CALLERS)))
+            (ended,) = [outcome for outcome in outcomes if outcome is not None]
+            assert ended.record.data == data
+
+    async def test_end_elsewhere_waits_for_the_start(self) -> None:
+        """Who ends what another is still starting is told so; when the start is settled one node is given the end, as its
+        first attempt, and no other is before."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one, data={"a": 1})
+            ended = await other.end(created.record.ref, Reason.LOGOUT)
+            assert ended is not None
+            assert ended.elsewhere
+            assert _end_of(ended) == (created.record.ref, Reason.LOGOUT)
+            await other.settle(ended.event)  # which is not its own to settle
+            assert await one.owed() == 2
+            for node in (one, other):
+                assert not await self._due(node)
+            await one.settle(created.event)
+            taken = [owed for node in (one, other) for owed in (await self._due(node)).owed]
+            assert [(owed.event, owed.record.data) for owed in taken] == [(ended.event, {"a": 1})]
+            await one.settle(taken[0].event)
+            assert await other.owed() == 0
+
+    async def test_end_by_time_waits_for_the_start(self) -> None:
+        """So it is for who was replaced, who had to go for a limit, and who was past the deadline."""
+        async with self._nodes() as (one, other):
+            limits = Limits(max_sessions=2)
+            starts = [await self._create(one, id) for id in ("idle", "replaced", "limit")]
+            refs = [created.record.ref for created in starts]
+            await self.advance(IDLE / 2)
+            for ref in refs[1:]:
+                await other.load_ref(ref, touch=True)
+                await self.advance(1)
+            await self.advance(IDLE / 2 - 2)
+            for node in (one, other):
+                await node.renew_lease()
+            (idle,) = (await self._due(other)).ended
+            replaced = (await self._create(other, "replaced", replace=True)).ended[0]
+            limit = (await self._create(other, limits=limits)).ended[0]
+            ends = (idle, replaced, limit)
+            assert [(ended.event.ref, ended.event.reason, ended.elsewhere) for ended in ends] == [
+                (refs[0], Reason.IDLE, True),
+                (refs[1], Reason.REPLACED, True),
+                (refs[2], Reason.LIMIT, True),
+            ]
+            for created in starts:
+                await one.settle(created.event)
+            owed = (await self._due(other)).owed
+            assert sorted(each.event.ref for each in owed) == sorted(refs)
+            assert {(each.event.kind, each.event.attempt) for each in owed} == {("end", 1)}
+
+    async def test_node_that_starts_a_session_ends_it_too(self) -> None:
+        """Nobody has to wait for what is one's own."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one)
+            ended = await one.end(created.record.ref, Reason.LOGOUT)
+            assert ended is not None
+            assert not ended.elsewhere
+            assert not await self._due(other)
+            await one.settle(created.event)
+            await one.settle(ended.event)
+            assert await other.owed() == 0
+            assert not await self._due(other)
+
+    async def test_nodes_leave_each_other_what_they_owe(self) -> None:
+        """As long as a node renews its lease nobody else delivers for it; what it takes, no other gets."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one, idle_timeout=100)
+            call = Scheduled(new_event_id(), 10, "call", None)
+            await one.apply(created.record.ref, Changes(scheduled=[call]), MAX_DATA)
+            await one.settle(created.event)
+            for _ in range(12):
+                await self.advance(one.lease * 0.6)
+                assert await one.renew_lease()
+                assert await other.renew_lease()
+                assert not (await self._due(other)).owed
+            taken = [await self._due(node) for node in (other, one)]
+            assert sum(len(due.ended) + len(due.scheduled) for due in taken) == 0
+            assert await one.owed() == 2
+
+    async def test_node_that_falls_silent_is_taken_over_from(self) -> None:
+        """Others get what it owed, each once, with one attempt more; it is told, and strikes nothing any more."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one)
+            ended = await one.end(created.record.ref, Reason.LOGOUT)
+            assert ended is not None
+            await self.advance(one.lease + 1)
+            assert not (await self._due(one)).owed  # it lives, whatever its lease says
+            owed = (await self._due(other)).owed
+            assert [(each.event.kind, each.event.attempt) for each in owed] == [("start", 2), ("end", 2)]
+            assert [each.event.id for each in owed] == [created.event.id, ended.event.id]
+            assert not await one.renew_lease()
+            assert await one.renew_lease()
+            for event in (created.event, ended.event):
+                await one.settle(event)
+            assert await one.owed() == 2
+            assert not (await self._due(one)).owed
+            for each in owed:
+                await other.settle(each.event)
+            assert await one.owed() == 0
+
+    async def test_start_that_is_taken_over_is_waited_for(self) -> None:
+        """An end goes to nobody but who was given its start, however few are taken at a time."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one)
+            third = await self.another(one)
+            assert third is not None
+            assert await one.end(created.record.ref, Reason.LOGOUT) is not None
+            await self.advance(one.lease + 1)
+            await other.renew_lease()
+            await third.renew_lease()
+            first = (await other.take_due(1)).owed
+            assert [(each.event.kind, each.event.attempt) for each in first] == [("start", 2)]
+            assert not (await self._due(third)).owed
+            await other.settle(first[0].event)
+            last = (await self._due(third)).owed
+            assert [(each.event.kind, each.event.attempt) for each in last] == [("end", 2)]
+            await self.close_store(third)
+
+    async def test_node_that_leaves_gives_back_what_it_owed(self) -> None:
+        """At once: nobody waits for its lease."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one)
+            ended = await other.end(created.record.ref, Reason.ADMIN)
+            assert ended is not None
+            await one.close()
+            owed = (await self._due(other)).owed
+            assert [(each.event.id, each.event.attempt) for each in owed] == [(created.event.id, 2)]
+            await other.settle(owed[0].event)
+            owed = (await self._due(other)).owed
+            assert [(each.event.id, each.event.attempt) for each in owed] == [(ended.event.id, 1)]
+            await one.open()
+
+    async def test_lock_is_one_for_all_nodes(self) -> None:
+        """Who waits on another node has it when it is released; an end tells them."""
+        async with self._nodes() as (one, other):
+            ref = (await self._create(one)).record.ref
+            assert await one.acquire(ref, "first", 1)
+            assert not await other.acquire(ref, "second", 0.01)
+            assert await _raised(other.apply(ref, Changes({"a": 1}, lock="second"), MAX_DATA), LockLost)
+            await other.release(ref, "second")
+            waiting = asyncio.create_task(other.acquire(ref, "second", 20))
+            await self.arrive()
+            await one.release(ref, "first")
+            assert await waiting
+            assert (await other.apply(ref, Changes({"a": 1}, lock="second"), MAX_DATA)).data == {"a": 1}
+            waiting = asyncio.create_task(one.acquire(ref, "first", 20))
+            await self.arrive()
+            await other.end(ref, Reason.LOGOUT)
+            assert await _raised(waiting, SessionEnded)
+
+    async def test_lock_of_a_node_that_fell_silent_is_lost(self) -> None:
+        """Others get it, and what its holder still writes under it is refused."""
+        async with self._nodes() as (one, other):
+            ref = (await self._create(one)).record.ref
+            assert await one.acquire(ref, "first", 1)
+            await self.advance(one.lease + 1)
+            assert await _raised(one.apply(ref, Changes({"a": 1}, lock="first"), MAX_DATA), LockLost)
+            assert await other.acquire(ref, "second", 1)
+            assert await _raised(one.apply(ref, Changes({"a": 1}, lock="first"), MAX_DATA), LockLost)
+            await one.release(ref, "first")
+            assert (await other.apply(ref, Changes({"a": 2}, lock="second"), MAX_DATA)).data == {"a": 2}
+
     # --- the process dies -----------------------------------------------------------------------------
 
     async def test_death_loses_nothing_that_was_answered(self) -> None:
@@ -1185,6 +1414,19 @@ class StoreContract:
             yield store
         finally:
             await self.close_store(store)
+
+    @asynccontextmanager
+    async def _nodes(self) -> AsyncIterator[tuple[Store, Store]]:
+        """Open a store and another node's; where there can be none, the test is skipped."""
+        async with self._store() as store:
+            other = await self.another(store)
+            if other is None:
+                raise SkipTest("no other process can have this store")
+            other.use(tombstone=self.TOMBSTONE, warn_before=self.WARN_BEFORE)
+            try:
+                yield store, other
+            finally:
+                await self.close_store(other)
 
     async def _create(
         self,

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from tornado.web import RequestHandler
 
-from wshttp.errors import Forbidden
+from wshttp.errors import Forbidden, StoreUnavailable
 from wshttp.web.gate import Gate
 from wshttp.web.site import Site
 
@@ -52,10 +52,8 @@ class Metrics:
             registry=self.registry,
         )
         site.sessions.statistics.on_lateness = lateness.observe
-        self._owed = 0
-        self.registry.register(_Totals(site, network, lambda: self._owed, lambda: self._count))
-        self._site = site
-        self._count = 0
+        self._totals = _Totals(site, network)
+        self.registry.register(self._totals)
 
     def observe(self, handler: RequestHandler) -> None:
         """Count an answered request."""
@@ -66,33 +64,40 @@ class Metrics:
 
     async def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        self._owed = await self._site.sessions.store.owed()
-        self._count = await self._site.sessions.count()
+        await self._totals.ask_store()
         return generate_latest(self.registry)
 
 
 class _Totals(Collector):
     """What other parts count, read when somebody asks."""
 
-    def __init__(
-        self,
-        site: Site,
-        network: Callable[[], ConnectionCounts],
-        owed: Callable[[], int],
-        sessions: Callable[[], int],
-    ) -> None:
+    def __init__(self, site: Site, network: Callable[[], ConnectionCounts]) -> None:
         self._site = site
         self._network = network
-        self._owed = owed
-        self._sessions = sessions
+        self._in_store: list[GaugeMetricFamily] = []
+
+    async def ask_store(self) -> None:
+        """Ask what only the store knows. While it is away that is left out: nobody knows it, least of all that it is 0."""
+        sessions = self._site.sessions
+        self._in_store.clear()
+        try:
+            owed, count = await sessions.store.owed(), await sessions.count()
+        except StoreUnavailable:
+            return
+        self._in_store += [
+            GaugeMetricFamily("wshttp_sessions", "Live sessions.", count),
+            GaugeMetricFamily("wshttp_ledger_owed", "Starts and ends whose callbacks have not run.", owed),
+        ]
 
     def collect(self) -> Iterator[Metric]:
         sessions, hub = self._site.sessions.statistics, self._site.hub
-        yield GaugeMetricFamily("wshttp_sessions", "Live sessions.", self._sessions())
+        yield from self._in_store
+        yield GaugeMetricFamily("wshttp_store_up", "Whether the store answers.", self._site.sessions.store.available)
+        waiting = len(self._site.sessions.outage)
+        yield GaugeMetricFamily("wshttp_store_waiting", "WebSockets with a message that waits for the store.", waiting)
         yield CounterMetricFamily("wshttp_sessions_started", "Sessions started.", sessions.started)
         yield _labelled("wshttp_sessions_ended", "Sessions ended.", "reason", sessions.ended)
         yield _labelled("wshttp_sessions_refused", "Sessions that a limit kept out.", "limit", sessions.refused)
-        yield GaugeMetricFamily("wshttp_ledger_owed", "Starts and ends whose callbacks have not run.", self._owed())
         yield GaugeMetricFamily("wshttp_connections", "Open WebSockets.", len(hub))
         yield CounterMetricFamily("wshttp_connections_opened", "WebSockets opened.", hub.statistics.opened)
         yield CounterMetricFamily("wshttp_messages_received", "WebSocket messages received.", hub.statistics.received)

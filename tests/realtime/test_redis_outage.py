@@ -1,0 +1,151 @@
+"""Sockets and requests while a real Redis is paused, or killed and started again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from redis_servers import RedisServer
+from serving import fetch, new_server, running, soon, until, websocket
+from tornado.httpclient import HTTPResponse
+
+from wshttp import Server
+from wshttp.realtime.connection import Connection
+
+TIMEOUT = 0.3
+"""Of the store, in seconds."""
+
+AWAY = "urn:wshttp:store-unavailable"
+
+
+class Scene:
+    """A server on a Redis of its own, and a browser that has a session there."""
+
+    def __init__(self, server: Server, redis: RedisServer) -> None:
+        self.server = server
+        self.redis = redis
+        self.base = ""
+        self.cookie = ""
+        server.websocket("/socket")(self.count)
+        server.get("/count")(self.write)
+        server.get("/look")(self.look)
+
+    async def count(self, connection: Connection, message: str) -> None:
+        session = connection.session
+        session["n"] = session.get("n", 0) + 1
+        if message == "kill":
+            self.redis.kill()
+        await connection.send(f"{message} {session['n']}")
+
+    async def write(self, request: Any) -> dict[str, Any]:
+        return {"n": await request.session.increment("n")}
+
+    async def look(self, request: Any) -> dict[str, Any]:
+        return {"ref": request.session.ref, "n": request.session.get("n", 0)}
+
+    async def ask(self, path: str, **options: Any) -> HTTPResponse:
+        return await fetch(f"{self.base}{path}", headers={"Cookie": self.cookie}, **options)
+
+    async def begin(self) -> None:
+        answer = await fetch(f"{self.base}/look")
+        self.cookie = answer.headers["Set-Cookie"].partition(";")[0]
+
+    def socket(self) -> Any:
+        return websocket(self.base, "/socket", additional_headers={"Cookie": self.cookie, "Origin": self.base})
+
+    @property
+    def waiting(self) -> int:
+        return len(self.server.sessions.outage)
+
+    async def back(self) -> None:
+        await until(lambda: self.server.sessions.store.available)
+
+
+Play = Callable[..., AbstractAsyncContextManager[Scene]]
+
+
+@pytest.fixture
+def play(make_redis: Callable[..., RedisServer]) -> Play:
+    @asynccontextmanager
+    async def play(**store: Any) -> AsyncIterator[Scene]:
+        redis = make_redis(appendonly="yes", appendfsync="always")
+        store = {"kind": "redis", "url": redis.url(), "timeout": TIMEOUT} | store
+        scene = Scene(new_server(store=store, session={"identity": ["cookie"]}), redis)
+        async with running(scene.server) as scene.base:
+            await scene.begin()
+            yield scene
+
+    return play
+
+
+async def refused_in_time(scene: Scene, path: str) -> None:
+    began = time.monotonic()
+    answer = await scene.ask(path)
+    assert (answer.code, json.loads(answer.body)["type"]) == (503, AWAY)
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert time.monotonic() - began < TIMEOUT + 5, "the rest is for a busy machine"
+
+
+async def test_paused_redis_is_503_and_sockets_stay_open(play: Play) -> None:
+    """Messages wait, pings are answered, readiness says no; all goes on when Redis does."""
+    async with play() as scene, scene.socket() as socket:
+        await socket.send("a")
+        assert await soon(socket.recv()) == "a 1"
+        scene.redis.pause()
+        for message in "bc":
+            await socket.send(message)
+        await refused_in_time(scene, "/count")
+        await until(lambda: scene.waiting == 1)
+        await soon(await socket.ping())
+        await refused_in_time(scene, "/look")
+        assert (await scene.ask("/wshttp/health/ready")).code == 503
+        assert (await scene.ask("/wshttp/health/live")).code == 200
+        assert (await scene.ask("/index.html")).code == 200
+        scene.redis.resume()
+        assert [await soon(socket.recv()) for _ in "bc"] == ["b 2", "c 3"]
+        await scene.back()
+        assert json.loads((await scene.ask("/look")).body)["n"] == 3
+        assert (await scene.ask("/wshttp/health/ready")).code == 200
+
+
+async def test_killed_redis_delays_a_commit_and_loses_none(play: Play) -> None:
+    """The session is as it was acknowledged, and the message's change comes when Redis is back."""
+    async with play() as scene, scene.socket() as socket:
+        await socket.send("a")
+        assert await soon(socket.recv()) == "a 1"
+        await socket.send("kill")
+        assert await soon(socket.recv()) == "kill 2"
+        await socket.send("b")
+        await until(lambda: scene.waiting == 1)
+        await refused_in_time(scene, "/look")
+        scene.redis.start()
+        assert await soon(socket.recv()) == "b 3"
+        await scene.back()
+        assert json.loads((await scene.ask("/count")).body) == {"n": 4}
+        assert socket.close_code is None
+
+
+async def test_grace_answers_reads_of_known_sessions_only(play: Play) -> None:
+    """From this server's copy; what changes a session, starts one or comes with an unknown token is 503."""
+    async with play(outage="grace:60s") as scene, scene.socket() as socket:
+        await socket.send("a")
+        assert await soon(socket.recv()) == "a 1"
+        known = json.loads((await scene.ask("/look")).body)
+        scene.redis.pause()
+        await refused_in_time(scene, "/count")
+        answer = await scene.ask("/look")
+        assert (answer.code, json.loads(answer.body)) == (200, known)
+        assert (await scene.ask("/wshttp/health/ready")).code == 503
+        await refused_in_time(scene, "/count")
+        scene.cookie, own = f"wshttp={'A' * 43}", scene.cookie
+        await refused_in_time(scene, "/look")
+        scene.cookie = ""
+        await refused_in_time(scene, "/look")
+        scene.cookie = own
+        scene.redis.resume()
+        await scene.back()
+        assert json.loads((await scene.ask("/count")).body)["n"] >= 2

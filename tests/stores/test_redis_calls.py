@@ -1,0 +1,302 @@
+"""Calls of the Redis store that are lost, late, sent twice or never heard of, and outages that cost nobody a session."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis_nodes import Cluster, create, due, write
+from redis_servers import RedisServer
+from serving import soon, until
+
+from wshttp.errors import StoreUnavailable
+from wshttp.sessions.changes import Changes, Scheduled
+from wshttp.sessions.ids import new_event_id
+from wshttp.sessions.record import Reason, Record
+from wshttp.stores import Ended, Limits
+
+
+@pytest.fixture
+def cluster(redis_server: RedisServer, redis_prefix: str) -> Cluster:
+    return Cluster(redis_server, redis_prefix)
+
+
+# --- calls ------------------------------------------------------------------------------------------
+
+
+async def test_calls_whose_answers_were_lost_are_applied_once(cluster: Cluster) -> None:
+    """The link sends them again on the next connection; the server knows that it has done them."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            record = (await create(store, "same", data={"n": 1})).record
+            victim = (await create(store, user="a")).record
+            wire.stall("back")
+            calls = asyncio.gather(
+                store.increment(record.ref, "n", 1, 0),
+                write(store, record.ref, a=1),
+                store.apply(record.ref, Changes(scheduled=[Scheduled(new_event_id(), 1, "call", None)]), 0),
+                store.end(victim.ref, Reason.ADMIN),
+                create(store, "new"),
+            )
+            await asyncio.to_thread(wire.keeps, "back")
+            wire.cut()
+            wire.heal()
+            total, applied, _, ended, created = await soon(calls)
+            assert (total, applied.data) == (2, {"n": 2, "a": 1})
+            assert isinstance(ended, Ended)
+            assert await store.owed() == 4
+            cluster.advance(2)
+            taken = await due(store)
+            assert (len(taken.scheduled), taken.owed) == (1, [])
+            await store.settle(ended.event)
+            await store.settle(created.event)
+            assert await store.owed() == 3
+
+
+async def test_due_whose_answer_was_lost_is_taken_once(cluster: Cluster) -> None:
+    """The second answer is the first: nothing is skipped, and nothing comes twice."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url, warn_before=60) as store:
+            records = [(await create(store, idle_timeout=idle)).record for idle in (100.0, 1000.0)]
+            call = Scheduled(new_event_id(), 10, "call", {"x": 1})
+            await store.apply(records[1].ref, Changes(scheduled=[call]), 0)
+            cluster.advance(950)
+            wire.stall("back")
+            asked = asyncio.create_task(store.take_due(10))
+            await asyncio.to_thread(wire.keeps, "back")
+            wire.cut()
+            wire.heal()
+            taken = await soon(asked)
+            assert [ended.record.ref for ended in taken.ended] == [records[0].ref]
+            assert [record.ref for record in taken.expiring] == [records[1].ref]
+            assert [event.id for _, event in taken.scheduled] == [call.event_id]
+            assert not await due(store)
+
+
+async def test_call_that_comes_too_late_is_refused(cluster: Cluster) -> None:
+    """Its caller was told that it failed; it is not done behind their back."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node() as other, cluster.node(url, timeout=0.2) as store:
+            ref = (await create(other)).record.ref
+            wire.stall("there")
+            with pytest.raises(StoreUnavailable):
+                await store.end(ref, Reason.LOGOUT)
+            cluster.advance(0.3)
+            wire.heal()
+            await until(lambda: store.available)
+            assert await store.count() == 1
+            assert (await other.load_ref(ref, touch=False)) is not None
+
+
+async def test_server_that_was_stopped_does_not_do_what_failed(cluster: Cluster) -> None:
+    """What waited in its buffers when it went on is refused, by its own clock."""
+    server = cluster.server
+    async with cluster.node(time_script=None, clock=None, timeout=0.3) as store:
+        ref = (await create(store)).record.ref
+        server.pause()
+        try:
+            with pytest.raises(StoreUnavailable):
+                await store.end(ref, Reason.LOGOUT)
+            with pytest.raises(StoreUnavailable):
+                await store.load_ref(ref, touch=True)
+        finally:
+            server.resume()
+        await until(lambda: store.available)
+        assert await store.load_ref(ref, touch=True) is not None
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+async def test_what_nobody_heard_of_is_handed_out_again(cluster: Cluster, way: str) -> None:
+    """Where a call was carried out and its caller told that it failed, what it gave comes back: never lost, never early."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url, timeout=0.3) as store:
+            started = await create(store)
+            await store.settle(started.event)
+            wire.stall(way)
+            with pytest.raises(StoreUnavailable):
+                await store.end(started.record.ref, Reason.LOGOUT)
+            wire.heal()
+            await until(lambda: store.available)
+            assert not (await due(store)).owed
+            cluster.advance(1)
+            owed = (await due(store)).owed
+            was_done = await store.load_ref(started.record.ref, touch=False) is None
+            assert was_done is (way == "back")
+            assert [(one.event.kind, one.event.attempt) for one in owed] == ([("end", 2)] if was_done else [])
+
+
+async def test_call_that_is_cancelled_loses_nothing(cluster: Cluster) -> None:
+    """It may have been carried out: then what it gave is handed out again, with one attempt more."""
+    async with cluster.node() as store:
+        calls = [asyncio.create_task(create(store, user="a", limits=Limits(max_sessions_per_user=1))) for _ in range(3)]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert await store.count() == 1
+        assert await store.owed() == 5
+        assert not (await due(store)).owed
+        cluster.advance(21)
+        owed = (await due(store)).owed
+        assert [(one.event.kind, one.event.attempt) for one in owed].count(("start", 2)) == 3
+        assert [(one.event.kind, one.event.attempt) for one in owed].count(("end", 2)) == 2
+        for one in owed:
+            await store.settle(one.event)
+        assert await store.owed() == 0
+
+
+async def test_unheard_end_of_what_another_starts_is_carried_out_in_full(cluster: Cluster) -> None:
+    """Nobody has closed its sockets: who gets it when the start is settled does so, since it is no first attempt."""
+    async with cluster.node() as one, cluster.node() as other:
+        started = await create(one)
+        call = asyncio.create_task(other.end(started.record.ref, Reason.ADMIN))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        cluster.advance(21)
+        for node in (one, other):
+            await node.renew_lease()
+        assert not (await due(other)).owed
+        await one.settle(started.event)
+        assert [(owed.event.kind, owed.event.attempt) for owed in (await due(one)).owed] == [("end", 2)]
+
+
+# --- outages ----------------------------------------------------------------------------------------
+
+
+async def test_outage_is_forgiven(cluster: Cluster) -> None:
+    """Idle clocks stand still while no node reaches the store; absolute ones go on, and so does a lease's rest."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            idle = (await create(store, idle_timeout=100.0)).record
+            absolute = (await create(store, idle_timeout=0.0, absolute_timeout=500.0)).record
+            cluster.advance(60)
+            await due(store)
+            wire.refuse()
+            await until(lambda: not store.available)
+            cluster.advance(1000)
+            wire.heal()
+            await until(lambda: store.available)
+            assert await store.renew_lease()
+            assert [(one.record.ref, one.event.reason) for one in (await due(store)).ended] == [
+                (absolute.ref, Reason.ABSOLUTE)
+            ]
+            found = await store.load_ref(idle.ref, touch=False)
+            assert found is not None
+            assert found.deadline - store.now() == pytest.approx(40, abs=0.01)
+            cluster.advance(39)
+            assert await store.load_ref(idle.ref, touch=False) is not None
+            cluster.advance(2)
+            assert [one.record.ref for one in (await due(store)).ended] == [idle.ref]
+
+
+async def test_outage_of_one_node_alone_is_not_forgiven(cluster: Cluster) -> None:
+    """Whoever could not be served by it was served by the others."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node() as other, cluster.node(url) as store:
+            ref = (await create(store, idle_timeout=100.0)).record.ref
+            wire.refuse()
+            await until(lambda: not store.available)
+            for _ in range(10):
+                cluster.advance(9)
+                await other.renew_lease()
+                await due(other)
+            wire.heal()
+            await until(lambda: store.available)
+            cluster.advance(11)
+            assert await store.load_ref(ref, touch=False) is None
+            assert not await store.renew_lease()
+
+
+async def test_nodes_that_come_back_from_an_outage_take_nothing_from_each_other(cluster: Cluster) -> None:
+    """Nobody could renew a lease meanwhile."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as one, cluster.node(url) as other:
+            started = await create(one)
+            await due(other)
+            wire.refuse()
+            await until(lambda: not one.available and not other.available)
+            cluster.advance(100)
+            wire.heal()
+            await until(lambda: one.available and other.available)
+            assert not await due(other)
+            await one.settle(started.event)
+            assert await other.owed() == 0
+
+
+async def test_stop_of_the_server_is_forgiven(cluster: Cluster) -> None:
+    """Also where no connection broke: what waited for it says since when."""
+    server = cluster.server
+    async with cluster.node(time_script=None, clock=None, timeout=5) as store:
+        ref = (await create(store, idle_timeout=1.5)).record.ref
+        await due(store)
+        server.pause()
+        began = store.now()
+        try:
+            waiting = asyncio.create_task(store.load_ref(ref, touch=False))
+            await until(lambda: store.now() - began > 1.7)
+        finally:
+            server.resume()
+        found = await soon(waiting)
+        assert isinstance(found, Record)
+        assert found.deadline > store.now()
+
+
+async def test_process_that_was_away_is_not_forgiven(cluster: Cluster) -> None:
+    """While no node runs, sessions expire as they would have."""
+    async with cluster.node() as store:
+        ref = (await create(store, idle_timeout=100.0)).record.ref
+        await due(store)
+    cluster.advance(101)
+    async with cluster.node() as store:
+        assert await store.load_ref(ref, touch=False) is None
+
+
+# --- what a server has lost -----------------------------------------------------------------------------
+
+
+async def test_ends_that_a_failover_undid_are_told_again(cluster: Cluster) -> None:
+    """A session that was ended, and is there again, ends again: quietly if that was settled, else with the same entry."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            settled, owed, living = [await create(store) for _ in range(3)]
+            for created in (settled, owed, living):
+                await store.settle(created.event)
+            with cluster.server.client() as client:
+                backup = {key: client.dump(key) for key in client.keys()}
+            ended = await store.end(settled.record.ref, Reason.LOGOUT)
+            assert ended is not None
+            await store.settle(ended.event)
+            late = await store.end(owed.record.ref, Reason.ADMIN)
+            assert late is not None
+            wire.refuse()
+            await until(lambda: not store.available)
+            with cluster.server.client() as client:
+                client.flushall()
+                for key, value in backup.items():
+                    client.restore(key, 0, value)
+            cluster.advance(1)
+            wire.heal()
+            await until(lambda: store.available)
+            assert await store.load_ref(settled.record.ref, touch=False) is None
+            assert await store.load_ref(owed.record.ref, touch=False) is None
+            assert await store.load_ref(living.record.ref, touch=False) is not None
+            assert (await store.owed(), await store.count()) == (1, 1)
+            assert not await due(store)
+            await store.settle(late.event)
+            assert await store.owed() == 0
+
+
+async def test_server_that_was_emptied_begins_anew(cluster: Cluster) -> None:
+    """Sessions are gone, and everything works; the secret is the same."""
+    async with cluster.node() as store:
+        secret = await store.secret()
+        ref = (await create(store)).record.ref
+        cluster.server.flush()
+        cluster.advance(1)
+        assert await store.load_ref(ref, touch=True) is None
+        assert (await store.count(), await store.owed()) == (0, 0)
+        assert (await create(store)).record.ref != ref
+        assert await store.secret() == secret
+        async with cluster.node() as other:
+            assert await other.count() == 1

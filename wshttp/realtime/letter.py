@@ -1,0 +1,34 @@
+"""A message on its way to several connections: what it says, and who it is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wshttp.realtime.format import Format, Message
+from wshttp.sessions.data import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message, and what must hold for a connection to get it; `None` is any.
+
+    `include` and `exclude` are ids of connections.
+    """
+
+    data: Json | bytes
+    connection: str | None = None
+    session: str | None = None
+    user: str | None = None
+    topic: str | None = None
+    include: frozenset[str] | None = None
+    exclude: frozenset[str] = frozenset()
+    published: bool = False
+    """It was published on `topic`, and not sent by the application."""
+    origin: Json = None
+    """Who published it, or `None` for the server."""
+
+    def form(self, form: Format) -> Message:
+        """Form what goes over a connection."""
+        if self.published and self.topic is not None:
+            return form.published(self.topic, self.data, self.origin)
+        return form.message(self.data)

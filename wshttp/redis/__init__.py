@@ -1,0 +1,17 @@
+"""How we talk to Redis and Valkey: one connection that all share, another for what is published.
+
+redis-py does the connecting (TLS, log-in, Unix sockets) and reads the replies; it is an extra, and this package is
+imported only where a setting chose it. What is stored there is `stores.redis`; what is published, `realtime`.
+"""
+
+from __future__ import annotations
+
+from wshttp.errors import ConfigurationError
+
+try:
+    import hiredis
+    import redis
+except ImportError:
+    raise ConfigurationError(["store.kind: redis needs the package redis: pip install 'wshttp[redis]'"]) from None
+
+__all__ = ["hiredis", "redis"]

@@ -1,0 +1,13 @@
+-- What every call does first: it is refused, or what its node has seen and not told yet is taken in.
+if meta[1] ~= '1' then
+  return answer(meta[1] and 'schema' or 'flushed', meta[1])
+end
+if at - sent_at > 1 then
+  forgive(sent_at)
+end
+if at > late_after then
+  return answer('late')  -- the caller has been told that it failed; it must not be done behind their back
+end
+for n = 5 + tonumber(ARGV[4]), #ARGV, 2 do
+  tell_touch(ARGV[n], tonumber(ARGV[n + 1]))
+end

@@ -1,0 +1,23 @@
+-- What was answered a moment ago. A call that is sent or asked for again changes nothing, and gets the same answer.
+local function answers_key(token)
+  return root .. ':a:' .. (token ~= '' and token or call)
+end
+
+local function earlier_answer(token)
+  local found = redis.call('GET', answers_key(token))
+  return found and cmsgpack.unpack(found)
+end
+
+-- Whoever asks with a token of their own may do so for a minute; a call itself is sent again within its time only.
+local function keep_answer(token, said)
+  local seconds = token ~= '' and 60 or math.max(0, late_after - at) + 5
+  redis.call('SET', answers_key(token), cmsgpack.pack(said), 'PX', math.ceil(seconds * 1000))
+end
+
+-- An entry whose first answer was lost, and which was taken back since, is the caller's again.
+local function hold_again(id)
+  local entry = read_entry(id)
+  if entry and entry.node == me and redis.call('ZREM', root .. ':orphans', id) == 1 then
+    note_owner(entry)
+  end
+end

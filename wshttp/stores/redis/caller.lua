@@ -1,0 +1,16 @@
+-- What every call says of itself.
+--
+--   ARGV[1]  the node            ARGV[2]  the id of this call
+--   ARGV[3]  when it was sent, until when it may be done, the node's lease, its settings
+--   ARGV[4]  how many arguments of its own follow; then come pairs of a ref and when it was touched
+local me, call = ARGV[1], ARGV[2]
+local sent_at, late_after, lease, tombstone, warn_before, caching, untold = struct.unpack('<ddddddd', ARGV[3])
+
+local function given(n)
+  return ARGV[4 + n]
+end
+
+-- Text that may be none is the empty text, or begins with a plus sign.
+local function given_text(n)
+  return given(n) ~= '' and string.sub(given(n), 2)
+end

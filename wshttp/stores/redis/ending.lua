@@ -1,0 +1,84 @@
+-- The end of a session: the only place where one ends.
+local function bury(key, ref, reason, start)
+  local keep = math.ceil(tombstone * 1000)
+  local name = root .. ':k:' .. key
+  if keep > 0 then
+    redis.call('SET', name, 't' .. cmsgpack.pack({at + tombstone, ref, reason, start}), 'PX', keep)
+  else
+    redis.call('DEL', name)
+  end
+end
+
+local function forget_calls(ref)
+  for _, call in ipairs(redis.call('HVALS', root .. ':c:' .. ref)) do
+    redis.call('ZREM', root .. ':calls', string.match(call, '^[^ ]*'))
+  end
+  redis.call('DEL', root .. ':c:' .. ref)
+end
+
+local function unlist_user(life)
+  if life.user then
+    redis.call('ZREM', root .. ':u:' .. life.user, life.ref)
+  else
+    redis.call('ZREM', root .. ':idle', life.ref)
+  end
+end
+
+-- Takes a life out of everything. Its last data stays until what is owed for it is settled.
+local function take_out(life, reason)
+  local ref, ended = life.ref, root .. ':e:' .. life.ref
+  redis.call('ZREM', root .. ':all', ref)
+  redis.call('ZREM', root .. ':due', ref)
+  redis.call('ZREM', root .. ':b:' .. life.bucket, ref)
+  unlist_user(life)
+  forget_calls(ref)
+  redis.call('DEL', root .. ':lock:' .. ref, root .. ':lockq:' .. ref)
+  redis.call('RENAME', live_key(ref), ended)
+  life.revision, life.reason = life.revision + 1, reason
+  redis.call('HSET', ended, 'n', packed(life), 'y', reason)
+  bury(life.key, ref, reason, redis.call('HGET', ended, 't') or '')
+  drop_copies(ref)
+end
+
+-- The caller is told of an end: it delivers all of it, or, while somebody else delivers the start, closes sockets only.
+local function tell_end(entry, starting)
+  if may_follow(entry.ref, starting) then
+    hand_out(entry)
+  else
+    entry.told = '1'
+    note_owner(entry)
+    park(entry)
+  end
+end
+
+-- Ends a life on behalf of the caller.
+local function end_life(life, reason)
+  take_out(life, reason)
+  local entry = new_entry('end', life.ref .. '-end', life.ref, root .. ':e:' .. life.ref, '1')
+  tell_end(entry, life.starting)
+end
+
+-- Ends one that time has ended, on behalf of whoever asks `take_due` next.
+local function end_overdue(life, reason)
+  take_out(life, reason)
+  orphan(new_entry('end', life.ref .. '-end', life.ref, root .. ':e:' .. life.ref, ''))
+end
+
+-- An end as the caller is told of it; nil where it is settled already.
+local function shown_end(ref)
+  local id = ref .. '-end'
+  local entry = read_entry(id)
+  if not entry then
+    return nil
+  end
+  local mine = entry.node == me and entry.attempt > 0
+  return {ref, math.max(entry.attempt, 1), mine and 0 or 1, redis.call('HGETALL', root .. ':e:' .. ref)}
+end
+
+local function shown_ends(refs)
+  local shown = {}
+  for _, ref in ipairs(refs) do
+    shown[#shown + 1] = shown_end(ref)
+  end
+  return shown
+end

@@ -1,0 +1,17 @@
+-- A node comes, or comes back: the node, its lease, when it last heard of us (0: never), the secret that it knows.
+local me, lease, since, secret = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+if not meta[1] then
+  if redis.call('EXISTS', root .. ':meta') == 1 then
+    return answer('foreign')
+  end
+  redis.call('HSET', root .. ':meta', 'schema', '1', 'seen', at)
+elseif meta[1] ~= '1' then
+  return answer('schema', meta[1])
+end
+if since > 0 then
+  forgive(since)
+end
+if secret ~= '' then
+  redis.call('HSETNX', root .. ':meta', 'secret', secret)
+end
+return answer('joined', renew_lease(me, lease))

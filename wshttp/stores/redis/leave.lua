@@ -1,0 +1,11 @@
+-- The caller leaves, and gives back so many of the entries that it still owes.
+local maximum = tonumber(given(1))
+local members = redis.call('ZRANGE', root .. ':n:' .. me, 0, maximum - 1)
+for _, member in ipairs(members) do
+  take_back(me, member)
+end
+if #members < maximum then
+  redis.call('ZREM', root .. ':nodes', me)
+  return answer('left')
+end
+return answer('more')

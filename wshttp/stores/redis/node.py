@@ -1,0 +1,204 @@
+"""What this node and the server say to each other: who calls, when, and what is owed between them."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
+from struct import Struct
+from typing import Any, Final
+
+from wshttp.errors import StoreUnavailable, StoreUnusable
+from wshttp.redis.link import Call, RedisLink, RedisRefused, RedisUnavailable
+from wshttp.sessions.clock import Clock
+from wshttp.stores.redis.recent import Recent
+from wshttp.stores.redis.scripts import SCHEMA, Scripts
+from wshttp.stores.redis.server_time import ServerTime
+from wshttp.stores.redis.touches import TOLD_AT_ONCE, Touches
+
+LEFT_AT_ONCE: Final = 500
+"""Entries that are given back in one call."""
+
+UNHEARD_AT_ONCE: Final = 100
+"""Calls whose gifts are taken back in one call."""
+
+_CLOCKS: Final = Struct("<dd")
+"""What every reply begins with; see `clocks.lua`."""
+
+_HEADER: Final = Struct("<7d")
+"""What every call says of itself; see `caller.lua`."""
+
+_log = logging.getLogger("wshttp.store")
+
+
+class Node:
+    """A node as the server knows it: a name of its own from `open` to `close`.
+
+    `timeout` and `lease` are in seconds; with `caching` every change is published, for those who keep copies.
+    """
+
+    def __init__(
+        self, url: str, *, prefix: str, clock: Clock, timeout: float, lease: float, scripts: Scripts, caching: bool
+    ) -> None:
+        self.root = f"{{{prefix}}}"
+        self.name = ""
+        self.time = ServerTime(clock)
+        self.touches = Touches()
+        self.recent = Recent()
+        self.secret = b""
+        """What all nodes share, once it is known."""
+        self.lease_was_lost = False
+        """Others have taken over what this node owed, as far as it is known."""
+        self.tombstone = 0.0
+        self.warn_before = 0.0
+        self._prefix = prefix
+        self._timeout = timeout
+        self._lease = lease
+        self._scripts = scripts
+        self._caching = caching
+        self.link = RedisLink(url, timeout=timeout, on_connect=self._join, root=self.root)
+        self._numbers = count()
+        self._unheard: dict[str, float] = {}  # calls that gave us something we never heard of, and until when they may
+
+    @property
+    def available(self) -> bool:
+        return self.link.available
+
+    # --- coming and going ---------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect and join, under a new name: what an earlier one of ours still owes is for everybody."""
+        self.name = secrets.token_hex(6)
+        self._unheard.clear()
+        self.time.heard_at, self.lease_was_lost = 0.0, False
+        await self.link.open()
+
+    async def close(self) -> None:
+        """Tell what is not told, give back what is owed, and leave."""
+        try:
+            if self.available:
+                await self.tell_touches()
+                while (await self.ask("leave", LEFT_AT_ONCE))[1] == b"more":
+                    pass
+        except StoreUnavailable as error:
+            _log.warning("the store could not be told that this node leaves; its lease will tell: %s", error)
+        await self.link.close()
+
+    async def _join(self, call: Call) -> None:
+        """Introduce this node on a fresh connection, before anything else is asked."""
+        mark, is_back = self.time.mark(), self.time.heard_at > 0
+        try:
+            reply = await call(
+                *("EVAL", self._scripts["join"].source, 1, self.root),
+                *(self.name, self._lease, self.time.heard_at, self.secret),
+            )
+            self._joined(self._heard(reply, mark), is_back)
+            for again in self.recent.told_again(self.time.now()):
+                arguments = self._arguments(self._next_call(), again)
+                mark = self.time.mark()
+                self._heard(await call("EVAL", self._scripts["replay"].source, 1, self.root, *arguments), mark)
+        except RedisRefused as refused:
+            if refused.code == "WRONGTYPE":
+                raise StoreUnusable(self._foreign()) from None
+            raise StoreUnusable(f"store.url: the server does not run our scripts: {refused}") from None
+
+    async def _join_again(self) -> None:
+        """Introduce this node to a server that was emptied."""
+        try:
+            await self._join(self.link.call)
+        except StoreUnusable as error:
+            raise RedisUnavailable(str(error)) from None
+
+    def _joined(self, reply: list[Any], is_back: bool) -> None:
+        match reply[1]:
+            case b"foreign":
+                raise StoreUnusable(self._foreign())
+            case b"schema":
+                raise StoreUnusable(self._other_schema(reply[2]))
+            case _ if is_back and not reply[2]:
+                self.lease_was_lost = True
+
+    def _foreign(self) -> str:
+        return f"store.prefix: there are keys {self.root}:… of another program; choose another prefix than {self._prefix!r}"
+
+    def _other_schema(self, found: bytes) -> str:
+        return (
+            f"store.prefix: under {self._prefix!r} there are sessions of another version of wshttp "
+            f"(their schema is {found.decode('ascii', 'replace')}, this one knows {SCHEMA})"
+        )
+
+    # --- a call -------------------------------------------------------------------------------------
+
+    async def ask(self, name: str, *given: bytes | str | float, gives: bool = False, untold: bool = False) -> list[Any]:
+        """Run a script and return its reply: after the clocks, a word and what belongs to it. Raises `StoreUnavailable`.
+
+        `gives`: what it leads to is owed by this node, so it is not to be lost with its answer.
+        `untold`: say that there are touches which it may want to know of first.
+        """
+        while True:
+            reply = await self._ask(name, given, gives, untold)
+            word = reply[1]
+            if word == b"flushed":
+                await self._join_again()
+            elif word == b"untold":
+                await self.tell_touches()
+                untold = False
+            elif word == b"late":
+                raise RedisUnavailable("the server was asked too late")
+            elif word == b"schema":
+                raise RedisUnavailable(self._other_schema(reply[2]))
+            else:
+                return reply
+
+    async def _ask(self, name: str, given: tuple[Any, ...], gives: bool, untold: bool) -> list[Any]:
+        call, sent_at = self._next_call(), self.time.now()
+        touches = self.touches.take(sent_at - self.time.forgiven)
+        arguments = self._arguments(call, given, touches, untold=untold and len(self.touches) > 0)
+        mark = self.time.mark()
+        try:
+            reply = await self.link.script(self._scripts[name], self.root, *arguments)
+        except BaseException as error:
+            self.touches.give_back(touches)
+            if gives:
+                self._unheard[call] = sent_at + self._timeout
+            if isinstance(error, RedisRefused):
+                _log.error("the store refuses %s: %s", name, error)
+                raise RedisUnavailable(str(error)) from None
+            raise
+        return self._heard(reply, mark)
+
+    def _next_call(self) -> str:
+        return f"{self.name}.{next(self._numbers):x}"
+
+    def _arguments(
+        self, call: str, given: Sequence[Any], touches: Iterable[tuple[str, float]] = (), *, untold: bool = False
+    ) -> list[Any]:
+        now = self.time.now()
+        header = _HEADER.pack(
+            now, now + self._timeout, self._lease, self.tombstone, self.warn_before, self._caching, untold
+        )
+        return [self.name, call, header, len(given), *given, *chain.from_iterable(touches)]
+
+    def _heard(self, reply: list[Any], mark: float) -> list[Any]:
+        now, forgiven = _CLOCKS.unpack(reply[0])
+        self.time.heard(now, forgiven, mark)
+        return reply
+
+    # --- what is owed between us ----------------------------------------------------------------------
+
+    async def tell_touches(self) -> None:
+        """Tell all touches that were not told yet."""
+        for _ in range(0, len(self.touches), TOLD_AT_ONCE):
+            self.touches.hurry()
+            await self._ask("touches", (), gives=False, untold=False)
+
+    def unheard(self) -> list[str]:
+        """Return calls that will not be done any more, and whose answers were not heard."""
+        now = self.time.now()
+        return [call for call, until in self._unheard.items() if until < now][:UNHEARD_AT_ONCE]
+
+    def took_back(self, calls: list[str]) -> None:
+        """What these gave has been taken back."""
+        for call in calls:
+            self._unheard.pop(call, None)

@@ -1,0 +1,72 @@
+"""The scripts that the server runs: each is one atomic step of the store, in a file of its own, behind the parts that it needs.
+
+A script names itself and the version of the schema in its head; its SHA is the version of the script. So two versions of
+the program may share a server: each runs its own scripts, and those refuse a schema that they do not know.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from wshttp.redis.script import Script
+
+SCHEMA: Final = 1
+"""The version of what is stored. `clocks.lua` and the scripts know it, too."""
+
+_LIFE: Final = ("caller", "session", "admit")
+_LEDGER: Final = (*_LIFE, "ledger")
+_ENDING: Final = (*_LEDGER, "ending", "answers")
+
+_PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "join": (),
+    "replay": _ENDING,
+    "leave": _LEDGER,
+    "lease": _LIFE,
+    "secret": _LIFE,
+    "create": (*_ENDING, "limits"),
+    "load": (*_LIFE, "finding"),
+    "load_ref": _LIFE,
+    "load_many": (*_LIFE, "finding"),
+    "touches": _LIFE,
+    "apply": (*_LIFE, "answers", "locks", "changing"),
+    "increment": (*_LIFE, "answers", "changing", "numbers"),
+    "renew": (*_ENDING, "limits"),
+    "end": _ENDING,
+    "take_due": _ENDING,
+    "settle": _LEDGER,
+    "owed": _LIFE,
+    "count": (*_LEDGER, "ending", "limits"),
+    "scan": _LIFE,
+    "acquire": (*_LIFE, "locks"),
+    "release": (*_LIFE, "locks"),
+}
+"""What stands before each, besides the clocks."""
+
+_GROWING: Final = frozenset(("create", "apply", "increment", "renew", "acquire"))
+"""Refused as a whole by a server that is full. The others free memory, or take next to none: sessions can be found, and
+end, while nothing new is let in."""
+
+
+@cache
+def source_of(name: str) -> str:
+    """Read one file."""
+    return (files(__package__) / f"{name}.lua").read_text("utf-8")
+
+
+class Scripts:
+    """All scripts, by name; `time_script` takes the place of the server's own time in tests."""
+
+    def __init__(self, time_script: str | None = None) -> None:
+        self._time = source_of("time") if time_script is None else time_script
+        self._scripts = {name: Script(name, self._text(name, parts)) for name, parts in _PARTS.items()}
+
+    def __getitem__(self, name: str) -> Script:
+        return self._scripts[name]
+
+    def _text(self, name: str, parts: tuple[str, ...]) -> str:
+        # With a first line like this a server that is full refuses before anything is done, and never in the middle.
+        flags = "" if name in _GROWING else " flags=allow-oom"
+        head = f"#!lua{flags}\n-- wshttp, schema {SCHEMA}: {name}\n"
+        return head + self._time + "".join(source_of(part) for part in ("clocks", *parts, name))

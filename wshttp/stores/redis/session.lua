@@ -1,0 +1,101 @@
+-- A session as it is stored: a hash `s:<ref>`, whose field `n` has the numbers that change with nearly every call.
+local NUMBERS = '<ddddddd'
+
+local function live_key(ref)
+  return root .. ':s:' .. ref
+end
+
+-- What a step has to know of a live session; nil where there is none.
+local function read_life(ref)
+  local found = redis.call('HMGET', live_key(ref), 'n', 'u', 'b', 'k', 'o')
+  if not found[1] then
+    return nil
+  end
+  local life = {ref = ref, user = found[2], bucket = found[3], key = found[4], starting = found[5]}
+  life.idle, life.absolute, life.restarted, life.access, life.warned, life.size, life.revision =
+    struct.unpack(NUMBERS, found[1])
+  return life
+end
+
+local function packed(life)
+  return struct.pack(NUMBERS, life.idle, life.absolute, life.restarted, life.access, life.warned, life.size,
+    life.revision)
+end
+
+local function write_numbers(life)
+  redis.call('HSET', live_key(life.ref), 'n', packed(life))
+end
+
+local function deadlines(life)
+  local idle = life.idle > 0 and life.access + forgiven + life.idle or math.huge
+  local absolute = life.absolute > 0 and life.restarted + life.absolute or math.huge
+  return idle, absolute
+end
+
+-- Why a session is over by now, or nil while it is not.
+local function over(life)
+  local idle, absolute = deadlines(life)
+  if at < idle and at < absolute then
+    return nil
+  end
+  return idle <= absolute and 'idle' or 'absolute'
+end
+
+-- One that goes on, or nil.
+local function read_living(ref)
+  local life = read_life(ref)
+  return life and not over(life) and life or nil
+end
+
+local function warning_at(life)
+  if warn_before <= 0 then
+    return math.huge
+  end
+  local ahead = life.idle > 0 and math.min(warn_before, life.idle / 2) or warn_before
+  return math.min(deadlines(life)) - ahead
+end
+
+-- When `take_due` has to look at it next: it may be too early, since touches do not move it, and is never too late.
+local function enter_due(life)
+  local next_at = math.min(deadlines(life))
+  if life.warned == 0 then
+    next_at = math.min(next_at, warning_at(life))
+  end
+  if next_at == math.huge then
+    redis.call('ZREM', root .. ':due', life.ref)
+  else
+    redis.call('ZADD', root .. ':due', next_at, life.ref)
+  end
+end
+
+local function write_access(life, accessed)
+  life.access, life.warned, life.revision = accessed, 0, life.revision + 1
+  write_numbers(life)
+  if not life.user then
+    redis.call('ZADD', root .. ':idle', accessed, life.ref)
+  end
+end
+
+-- Activity now. It is written now and then only; what is not, the node tells later.
+local function touch(life)
+  local patience = life.idle > 0 and math.min(5, life.idle / 20) or 5
+  if life.warned > 0 or idle_at - life.access >= patience then
+    write_access(life, idle_at)
+  end
+end
+
+-- Activity that a node has seen a while ago, on the idle clock; in an outage, which then may have been forgiven.
+local function tell_touch(ref, accessed)
+  local life = read_life(ref)
+  accessed = math.min(accessed, idle_at)
+  if life and life.access < accessed then
+    write_access(life, accessed)
+  end
+end
+
+-- Copies that nodes have are no longer what the session is.
+local function drop_copies(ref)
+  if caching > 0 then
+    redis.call('PUBLISH', root .. ':words', cjson.encode({'drop', ref, me}))
+  end
+end

@@ -1,0 +1,170 @@
+-- Takes at most so many of what time has brought; then come the ids of calls whose answers the caller never heard.
+local budget, said = tonumber(given(1)), {{}, {}, {}, {}, 0}
+local EXPIRING, ENDED, SCHEDULED, OWED, MORE = 1, 2, 3, 4, 5
+
+local function take(kind, what)
+  local list = said[kind]
+  list[#list + 1] = what
+end
+
+-- Everything that was found counts, also what leads to nothing: no call takes long.
+local function spend(count)
+  budget = budget - count
+  if budget <= 0 then
+    said[MORE] = 1
+  end
+end
+
+local function shown_session(ref)
+  local hash = live_key(ref)
+  if redis.call('EXISTS', hash) == 0 then
+    hash = root .. ':e:' .. ref
+  end
+  return redis.call('HGETALL', hash)
+end
+
+local function shown_entry(id)
+  local entry = redis.call('HMGET', entry_key(id), 'kind', 'ref', 'attempt', 'payload')
+  return {id, entry[1], entry[3], entry[4], entry[1] and shown_session(entry[2])}
+end
+
+local function each(list, show)
+  local shown = {}
+  for _, one in ipairs(list) do
+    shown[#shown + 1] = show(one)
+  end
+  return shown
+end
+
+local function shown()
+  return answer('due', each(said[EXPIRING], shown_session), shown_ends(said[ENDED]), each(said[SCHEDULED], shown_entry),
+    each(said[OWED], shown_entry), said[MORE])
+end
+
+-- What was given in calls that nobody heard, and to nodes that have died, is there for everybody again.
+local function take_back_unheard()
+  for n = 2, tonumber(ARGV[4]) do
+    local given_by = given(n)
+    for _, member in ipairs(redis.call('ZRANGE', root .. ':n:' .. me, '[' .. given_by .. '/', '(' .. given_by .. '0',
+      'BYLEX')) do  -- '0' is what follows '/'
+      take_back(me, member)
+    end
+  end
+end
+
+local function take_back_from_the_dead()
+  for _, node in ipairs(redis.call('ZRANGE', root .. ':nodes', '-inf', '(' .. at, 'BYSCORE', 'LIMIT', 0, 2)) do
+    if node ~= me then
+      local members = redis.call('ZRANGE', root .. ':n:' .. node, 0, budget - 1)
+      for _, member in ipairs(members) do
+        take_back(node, member)
+      end
+      if #members < budget then
+        redis.call('ZREM', root .. ':nodes', node)
+      else
+        said[MORE] = 1
+      end
+      return
+    end
+  end
+end
+
+local function take_orphan(id)
+  redis.call('ZREM', root .. ':orphans', id)
+  local entry = read_entry(id)
+  if not entry then
+    return
+  end
+  local starting = redis.call('HGET', live_key(entry.ref), 'o') or redis.call('HGET', root .. ':e:' .. entry.ref, 'o')
+  local is_news = entry.kind == 'end' and entry.told == ''
+  if is_news then
+    tell_end(entry, starting)
+    take(ENDED, entry.ref)
+  elseif entry.kind == 'start' or may_follow(entry.ref, starting) then
+    hand_out(entry)
+    take(OWED, id)
+  else
+    park(entry)
+  end
+end
+
+local function take_orphans()
+  local ids = redis.call('ZRANGE', root .. ':orphans', 0, budget - 1)
+  for _, id in ipairs(ids) do
+    take_orphan(id)
+  end
+  spend(#ids)
+end
+
+local function come_up(ref)
+  local life = read_life(ref)
+  if not life then
+    redis.call('ZREM', root .. ':due', ref)
+    return
+  end
+  local reason = over(life)
+  if reason then
+    end_life(life, reason)
+    take(ENDED, ref)
+    return
+  end
+  if life.warned == 0 and warning_at(life) <= at then
+    life.warned = 1
+    write_numbers(life)
+    take(EXPIRING, ref)
+  end
+  enter_due(life)
+end
+
+local function take_sessions()
+  local refs = redis.call('ZRANGE', root .. ':due', '-inf', at, 'BYSCORE', 'LIMIT', 0, budget)
+  for _, ref in ipairs(refs) do
+    come_up(ref)
+  end
+  spend(#refs)
+end
+
+local function take_call(member)
+  local ref, event_id = string.match(member, '^%x+/(.*)/([^/]*)$')
+  local life = read_life(ref)
+  if life and not may_follow(ref, life.starting) then
+    redis.call('ZADD', root .. ':calls', at + 0.25, member)  -- nobody works on a session before its start is over
+    return
+  end
+  redis.call('ZREM', root .. ':calls', member)
+  local list = root .. ':c:' .. ref
+  local scheduled = redis.call('HGET', list, event_id)
+  redis.call('HDEL', list, event_id)
+  if life and scheduled then
+    local entry = new_entry('scheduled', event_id, ref, live_key(ref), '1')
+    redis.call('HSET', entry_key(event_id), 'payload', string.sub(scheduled, #member + 2))
+    hand_out(entry)
+    take(SCHEDULED, event_id)
+  end
+end
+
+local function take_calls()
+  local members = redis.call('ZRANGE', root .. ':calls', '-inf', at, 'BYSCORE', 'LIMIT', 0, budget)
+  for _, member in ipairs(members) do
+    take_call(member)
+  end
+  spend(#members)
+end
+
+local earlier = earlier_answer('')
+if earlier then
+  said = earlier
+  return shown()
+end
+redis.call('HSET', root .. ':meta', 'seen', at)
+take_back_unheard()
+take_back_from_the_dead()
+for _, step in ipairs({take_orphans, take_sessions, take_calls}) do
+  if budget > 0 then
+    step()
+  end
+end
+if #said[EXPIRING] + #said[ENDED] + #said[SCHEDULED] + #said[OWED] > 0 then
+  keep_answer('', said)
+end
+return shown()
