@@ -1,4 +1,4 @@
-"""Two servers that do the same: ours, with a session, and Tornado's, without one. Each runs in a process of its own."""
+"""Two servers that say hello: ours, with a session, and Tornado's, without one. Each runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -18,7 +19,7 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from benchmarks.process import beside_a_process
-from wshttp import Connection, Request, Server, Settings, logs
+from wshttp import Connection, Request, Server, Session, Settings, logs
 from wshttp.collector import Collector
 
 HOST = "127.0.0.1"
@@ -41,8 +42,18 @@ class HelloServer:
 @contextmanager
 def both() -> Iterator[tuple[HelloServer, HelloServer]]:
     """Run both servers: ours, Tornado's."""
-    with beside_a_process(_serve_ours) as ours, beside_a_process(_serve_tornado) as tornado:
-        yield HelloServer(ours.recv(), ours), HelloServer(tornado.recv(), tornado)
+    with ours() as mine, beside_a_process(_serve_tornado) as tornado:
+        yield mine, HelloServer(tornado.recv(), tornado)
+
+
+@contextmanager
+def ours(**store: Any) -> Iterator[HelloServer]:
+    """Run ours, with these settings of the section `store`.
+
+    `/` and `/echo` only look at the session; `/count` and `/tally` change it.
+    """
+    with beside_a_process(_serve_ours, store) as pipe:
+        yield HelloServer(pipe.recv(), pipe)
 
 
 async def _answer(parent: Pipe, port: int) -> None:
@@ -64,27 +75,46 @@ async def _answer(parent: Pipe, port: int) -> None:
 # --- ours ---------------------------------------------------------------------------------------------
 
 
-def _serve_ours(parent: Pipe) -> None:
+def _serve_ours(parent: Pipe, store: dict[str, Any]) -> None:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         logs.configure("info", "text")  # as by default
-        asyncio.run(_ours(parent))
+        asyncio.run(_ours(parent, store))
 
 
-async def _ours(parent: Pipe) -> None:
-    server = Server(Settings.model_validate({"server": {"port": 0, "host": HOST}, "session": {"identity": ["cookie"]}}))
+async def _ours(parent: Pipe, store: dict[str, Any]) -> None:
+    sections = {"server": {"port": 0, "host": HOST}, "session": {"identity": ["cookie"]}, "store": store}
+    server = Server(Settings.model_validate(sections))
     server.get("/")(_hello)
+    server.get("/count")(_count)
     server.websocket("/echo")(_echo)
+    server.websocket("/tally")(_tally)
     await server.start()
     async with Collector(lambda: server.sessions.busy):
         await _answer(parent, int(server.addresses[0].rpartition(":")[2]))
+    await server.stop()
 
 
 async def _hello(request: Request) -> str:
     return "Hello, world"
 
 
+async def _count(request: Request) -> str:
+    _add_one(request.session)
+    return "Hello, world"
+
+
 async def _echo(connection: Connection, message: str | bytes) -> None:
     await connection.send(message)
+
+
+async def _tally(connection: Connection, message: str | bytes) -> None:
+    _add_one(connection.session)
+    await connection.send(message)
+
+
+def _add_one(session: Session) -> None:
+    """Change the session as most applications do: read, write, and leave the commit to the server."""
+    session["count"] = session.get("count", 0) % 9 + 1  # always of one size
 
 
 # --- Tornado's ----------------------------------------------------------------------------------------

@@ -28,22 +28,26 @@ class Conversation:
     expected: bytes
 
 
-def http_conversation(host: str) -> Conversation:
-    """Get `/`, in the session that a HEAD starts."""
+def http_conversation(host: str, path: str = "/") -> Conversation:
+    """Get `path`, in the session that a HEAD starts."""
     greeting = f"HEAD / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    request = f"GET / HTTP/1.1\r\nHost: {host}\r\nCookie: {{cookie}}\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {{cookie}}\r\n\r\n".encode()
     return Conversation(greeting, request, b"HTTP/1.1 200 ")
 
 
 def websocket_conversation(host: str, payload: bytes) -> Conversation:
     """Send a short text message to `/echo`, and have it back (RFC 6455, sections 4.1 and 5.2)."""
-    key = base64.b64encode(os.urandom(16)).decode()
-    greeting = (
-        f"GET /echo HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-    ).encode()
     masked = bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload  # a mask of zeros changes nothing
-    return Conversation(greeting, masked, bytes([0x81, len(payload)]) + payload)
+    return Conversation(opening_handshake(host, "/echo") + b"\r\n", masked, bytes([0x81, len(payload)]) + payload)
+
+
+def opening_handshake(host: str, path: str) -> bytes:
+    """Return the header that asks for a WebSocket, but for its end (RFC 6455, section 4.1)."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+    ).encode()
 
 
 async def rate(host: str, port: int, conversation: Conversation, seconds: float) -> tuple[int, float]:
@@ -88,7 +92,7 @@ class _Speaker(asyncio.Protocol):
     def _take_greeting(self) -> None:
         header, end, _ = self._received.partition(b"\r\n\r\n")
         if end:
-            self._request = self._conversation.request.replace(b"{cookie}", _cookie_of(header))
+            self._request = self._conversation.request.replace(b"{cookie}", cookie_of(header) or b"none=none")
             self._received = b""
             self._transport.write(self._request)
 
@@ -116,6 +120,7 @@ class _Speaker(asyncio.Protocol):
         self._transport.abort()
 
 
-def _cookie_of(header: bytes) -> bytes:
+def cookie_of(header: bytes) -> bytes:
+    """Return name and value of the cookie that an answer sets; empty where it sets none."""
     lines = header.split(b"\r\n")
-    return next((line[12:].partition(b";")[0] for line in lines if line.startswith(b"Set-Cookie: ")), b"none=none")
+    return next((line[12:].partition(b";")[0] for line in lines if line.startswith(b"Set-Cookie: ")), b"")

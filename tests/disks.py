@@ -29,5 +29,5 @@ class Disk:
         self.batches.append(len(statements))
         assert self.go.wait(20)
         if self.fails:
-            raise StoreUnavailable("no space left on device")
+            raise StoreUnavailable(reason="no space left on device")
         self._write(statements)

@@ -74,14 +74,14 @@ class RedisServer:
 
     def _defaults(self) -> dict[str, str]:
         options = {"dir": str(self.folder), "daemonize": "no", "port": str(self.port), "bind": "127.0.0.1"}
-        if self.sentinel:
-            return options
-        options |= {"save": '""', "appendonly": "no", "databases": "4", "enable-debug-command": "yes"}
         if self.tls:
             self.certificate, key = write_certificate(self.folder, "redis")
             options |= {"port": "0", "tls-port": str(self.port), "tls-auth-clients": "no"}
             options |= {"tls-cert-file": self.certificate, "tls-key-file": key, "tls-ca-cert-file": self.certificate}
-        elif not self.port:
+        if self.sentinel:
+            return options
+        options |= {"save": '""', "appendonly": "no", "databases": "4", "enable-debug-command": "yes"}
+        if not self.port:
             options["unixsocket"] = str(self.socket)
         return options
 
@@ -90,6 +90,9 @@ class RedisServer:
         if self.bus_port:
             options["cluster-port"] = str(self.bus_port)
         if self.sentinel:
+            for name in ("resolve-hostnames", "announce-hostnames"):
+                if name in options:
+                    yield f"sentinel {name}", options.pop(name)
             watched = options.pop("monitor")
             yield "sentinel monitor", f"{SERVICE} {watched} 1"
             for name in ("down-after-milliseconds", "failover-timeout", "auth-pass", "auth-user"):

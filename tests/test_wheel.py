@@ -93,10 +93,12 @@ def shipped_files(root: Path) -> Iterator[str]:
 
 
 def test_wheel_holds_the_package_and_what_it_ships(built: tuple[Path, Path], tree: Path) -> None:
-    """Every module, `py.typed`, `static/` and `config/`; no tests, and nobody's users."""
+    """Every module, every script of a store, `py.typed`, `static/` and `config/`; no tests, and nobody's users."""
     with zipfile.ZipFile(built[1]) as wheel:
         names = set(wheel.namelist())
-    code = {str(file.relative_to(tree)) for file in (tree / "wshttp").rglob("*.py")} | {"wshttp/py.typed"}
+    modules = [file for suffix in ("py", "lua") for file in (tree / "wshttp").rglob(f"*.{suffix}")]
+    code = {str(file.relative_to(tree)) for file in modules} | {"wshttp/py.typed"}
+    assert "wshttp/stores/redis/take_due.lua" in code
     shipped = {f"wshttp/_shipped/{name}" for name in shipped_files(tree)}
     assert {name for name in names if ".dist-info/" not in name} == code | shipped
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

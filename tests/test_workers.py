@@ -29,7 +29,7 @@ from wshttp.workers.worker import VARIABLE, Worker, commission
 PROGRAM = f"""
 import asyncio, os, sys
 from wshttp import Server
-from wshttp.errors import StoreUnusable
+from wshttp.errors import StoreUnavailable, StoreUnusable
 from wshttp.sessions.clock import SystemClock
 from wshttp.stores.memory import MemoryStore
 from wshttp.workers import delay
@@ -97,7 +97,19 @@ def parent_in(folder: Path, *overrides: str, faults: bool = False) -> Iterator[P
     with serving(
         *overrides, command=(sys.executable, "own.py"), port=None, cwd=folder, env={"PYTHONSAFEPATH": ""}, faults=faults
     ) as parent:
-        yield parent
+        try:
+            yield parent
+        finally:
+            open_gate(folder)  # who waits there would not notice that its parent is gone
+
+
+def open_gate(folder: Path) -> None:
+    """Let through who waits at the gate, and who comes from now on."""
+    gate = folder / "gate"
+    if gate.exists():
+        writer = os.open(gate, os.O_RDWR)
+        gate.unlink()
+        os.close(writer)
 
 
 def pid_of(parent: Process, number: int, after: int = 0) -> int:
@@ -417,19 +429,23 @@ def test_delay_doubles_up_to_its_limit_and_begins_again_after_a_long_life() -> N
 # --- a start that fails ---------------------------------------------------------------------------
 
 
+FAILING_STORE = """
+async def fail():
+    raise {}
+
+if WORKER:
+    server.sessions.store.open = fail
+"""
+
+
 @pytest.mark.parametrize(
     ("first", "last", "status", "line"),
     [
         ("if WORKER: sys.exit(7)", "", 7, "ERROR   wshttp.workers: worker 1 ended with status 7 before it listened"),
         ("if WORKER: os.kill(os.getpid(), 9)", "", 1, "worker 1 was killed by signal 9 (Killed) before it listened"),
         ("if WORKER: sys.exit()", "", 1, "worker 1 ended with status 0 before it listened"),
-        (
-            "",
-            "async def unusable():\n    raise StoreUnusable('it is no store')\n"
-            "if WORKER: server.sessions.store.open = unusable",
-            1,
-            "it is no store",
-        ),
+        ("", FAILING_STORE.format("StoreUnusable('it is no store')"), 1, "it is no store"),
+        ("", FAILING_STORE.format("StoreUnavailable('nobody is there')"), 1, "nobody is there"),
     ],
 )
 def test_worker_that_fails_at_the_first_start_ends_all(

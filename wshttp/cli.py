@@ -77,7 +77,9 @@ def serve(
         status = 2
     else:
         if reload and server.settings.server.workers > 1:
-            typer.echo("--reload: starts one process again, not several; leave it out, or set server.workers=1", err=True)
+            typer.echo(
+                "--reload: starts one process again, not several; leave it out, or set server.workers=1", err=True
+            )
             raise typer.Exit(2)
         if reload:
             server.on_startup(lambda server: autoreload.start())

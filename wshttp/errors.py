@@ -201,12 +201,18 @@ class ClientDisconnected(PeerError):
 
 
 class StoreUnavailable(BackendError):
-    """The store did not answer within `store.timeout`, or failed; nothing was acknowledged."""
+    """The store did not answer within `store.timeout`, or failed; nothing was acknowledged.
 
-    def __init__(self, detail: str = "the session store does not answer", retry_after: float = 1.0) -> None:
+    `detail` is for clients; `reason`, and the text, are for the operator, and may name files and hosts.
+    """
+
+    def __init__(
+        self, detail: str = "the session store does not answer", retry_after: float = 1.0, *, reason: str = ""
+    ) -> None:
         self.detail = detail
+        self.reason = reason or detail
         self.retry_after = retry_after
-        super().__init__(detail)
+        super().__init__(self.reason)
 
 
 class StoreUnusable(BackendError):

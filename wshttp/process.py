@@ -16,7 +16,7 @@ from wshttp import logs
 from wshttp.collector import Collector
 from wshttp.config import Settings
 from wshttp.config.coherence import contradictions
-from wshttp.errors import ConfigurationError, StoreUnusable
+from wshttp.errors import ConfigurationError, StoreUnavailable, StoreUnusable
 from wshttp.workers.parent import Parent
 from wshttp.workers.worker import Worker
 
@@ -38,7 +38,7 @@ def serve(server: Server) -> int:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
         return 2
-    except StoreUnusable as error:
+    except (StoreUnusable, StoreUnavailable) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -47,33 +47,30 @@ def _serve_in_place(server: Server, worker: Worker | None) -> int:
     """Serve, as a worker or alone, or have workers serve; return the exit status."""
     if worker is not None:
         with closing(worker):
-            _take_count(server.settings, worker)
+            _check_for_worker(server.settings, worker)
             asyncio.run(_serve(server, worker))
         return 0
     if server.settings.server.workers > 1:
-        _check(server.settings)
         return asyncio.run(Parent(server.settings.server).run())
     asyncio.run(_serve(server, None))
     return 0
 
 
-def _check(settings: Settings) -> None:
-    """Check the settings once more: a program may have changed them without. Raises `ConfigurationError`."""
-    mistakes = [f"{found.key}: {found.text}" for found in contradictions(settings)]
-    if mistakes:
-        raise ConfigurationError(mistakes)
+def _check_for_worker(settings: Settings, worker: Worker) -> None:
+    """Say which settings are others than the parent's, and refuse those with which there cannot be several workers.
 
-
-def _take_count(settings: Settings, worker: Worker) -> None:
-    """Say which settings have changed since the parent's start, and refuse those with which workers cannot do.
-
+    They may have changed since the parent's start, and a program may have changed them after they were checked.
     Raises `ConfigurationError`.
     """
     for name, value in worker.fixed.items():
         if getattr(settings.server, name) != value:
             _log.warning("server.%s changed in the settings; it needs a restart of all, not in turn", name)
     several = settings.server.model_copy(update={"workers": worker.fixed["workers"]})
-    _check(settings.model_copy(update={"server": several}))
+    mistakes = [
+        f"{found.key}: {found.text}" for found in contradictions(settings.model_copy(update={"server": several}))
+    ]
+    if mistakes:
+        raise ConfigurationError(mistakes)
 
 
 async def _serve(server: Server, worker: Worker | None) -> None:

@@ -132,6 +132,7 @@ class Client:
         self._cookie = ""
         self._ref = ""
         self._value = 0
+        self._unnamed: dict[str, list[Asked]] = {}
         self._does = {
             "hit": self._hit, "tabs": self._tabs, "message": self._message, "socket": self._open_socket,
             "logout": self._log_out, "short": self._stay_short, "login": self._log_in,
@@ -145,7 +146,7 @@ class Client:
                 continue
             node = self._random.choice(nodes)
             [what] = self._random.choices(list(self._load.work), list(self._load.work.values()))
-            await (self._does[what] if self._cookie else self._hit)(node)
+            await (self._does[what] if self._ref else self._hit)(node)
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -162,6 +163,10 @@ class Client:
         await self._ask(node, asked, f"/hit?key={key}&value={self._value}")
         if asked.ok:
             self._ref = asked.found
+            for earlier in self._unnamed.pop(self._cookie, []):
+                earlier.ref = self._ref
+        elif self._cookie and not self._ref:  # it began a session, and could not finish
+            self._unnamed.setdefault(self._cookie, []).append(asked)
 
     async def _tabs(self, node: Node) -> None:
         """Ask all nodes at once."""

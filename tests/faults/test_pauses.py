@@ -13,6 +13,7 @@ from faults.load import load
 from faults.sizes import FULL, size
 from faults.test_kills import check
 from faults.verdict import Allowed
+from processes import until
 
 PAUSE = 10.0 if FULL else 2.5
 """Seconds; the small size is longer than `store.timeout` and shorter than the lease."""
@@ -57,7 +58,7 @@ def test_redis_that_is_paused_ends_nobody(tmp_path: Path, redis_program: str, gu
             sleepers = Sleepers(nodes, idle=PAUSE * 0.8)
             nodes.redis.pause()
             clients.refusals(1)
-            assert not any(node.is_ready for node in nodes.nodes)
+            until(lambda: not any(node.is_ready for node in nodes.nodes))
             pass_time()
             nodes.redis.resume()
             nodes.ready()

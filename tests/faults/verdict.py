@@ -16,6 +16,11 @@ SECOND = 10**9
 SAID = range(4000, 4008)
 """Close codes that say what became of the session."""
 
+GOING_AWAY = 1001
+
+ENDING = {"logout": "logout", "short": "idle"}
+"""What clients do that ends a session, and the reason that is to be given."""
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -182,13 +187,14 @@ class Verdict:
                 begun.add(ref)
 
     def _attempts(self) -> Iterator[str]:
-        """A repeat says that it is one."""
-        attempts: dict[str, list[int]] = defaultdict(list)
+        """A repeat says that it is one; unless nobody knew, since it was lost that it was delivered."""
+        delivered: dict[tuple[str, str], list[Line]] = defaultdict(list)
         for line in self.lines:
-            attempts[line["id"]].append(line["attempt"])
-        for event, tries in attempts.items():
+            delivered[line["ref"], line["id"]].append(line)
+        for (ref, _), lines in delivered.items():
+            tries = [line["attempt"] for line in lines if not self._undone(line["at"])]
             if len(set(tries)) < len(tries) or (tries != sorted(tries) and not self.allowed.overtaken):
-                yield f"event {event} was tried as {tries}"
+                yield f"{ref} had its {lines[0]['kind']} tried as {tries}"
 
     def _reasons(self) -> Iterator[str]:
         """Nobody ends but who logged out, or who left for longer than the idle time-out; the rest when the test ends them."""
@@ -199,7 +205,7 @@ class Verdict:
 
     def _reasons_of(self, ref: str) -> set[str]:
         kinds = {asked.kind for asked in self._asked.get(ref, ())}
-        return {reason for kind, reason in (("logout", "logout"), ("short", "idle")) if kind in kinds}
+        return {reason for kind, reason in ENDING.items() if kind in kinds}
 
     # --- sessions -------------------------------------------------------------------------------------
 
@@ -263,12 +269,17 @@ class Verdict:
         """No socket is open on a session that has ended."""
         for held in self.history.held:
             over = self.over.get(held.ref, 0)
-            if held.closed and held.code not in SAID and not self.allowed.drops:
+            if held.closed and not self._was_told(held) and not self.allowed.drops:
                 yield f"{held.ref} had its socket on {held.node} closed with {held.code}"
             if over and not held.closed:
                 yield f"{held.ref} is over, and its socket on {held.node} is open"
             elif over and _after(held, over) > self.allowed.late:
                 yield f"{held.ref} had a socket on {held.node} for {_after(held, over):.1f} s after its end"
+
+    def _was_told(self, held: Held) -> bool:
+        """Whether a socket was closed with what became of its session; 1001 is for one that ended under another token."""
+        leaving = min((each.sent for each in self._asked.get(held.ref, ()) if each.kind in ENDING), default=0)
+        return held.code in SAID or (held.code == GOING_AWAY and 0 < leaving < held.closed)
 
     def _lateness(self) -> Iterator[str]:
         """An end that a client was told of is delivered soon."""

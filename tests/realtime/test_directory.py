@@ -27,7 +27,7 @@ def told(news: News | None) -> tuple[list[str], list[str], list[str]]:
 def known(*nodes: tuple[str, Iterable[Entry]]) -> Directory:
     directory = Directory(lease=15)
     for node, entries in nodes:
-        directory.replace(node, entries, now=0.0)
+        directory.take_part(node, 0, 1, entries, now=0.0)
     return directory
 
 
@@ -72,29 +72,38 @@ def test_directory_counts_connections_over_all_nodes() -> None:
 def test_directory_takes_over_all_that_a_node_has() -> None:
     """What is not named any more is gone; what is as before is no news."""
     directory = known(("n", [in_topic("a"), in_topic("b"), Entry(None, "a", 1)]))
-    news = directory.replace("n", [in_topic("b"), in_topic("c"), Entry(None, "b", 1)], 0)
-    assert told(news) == (["room c"], ["room a"], ["a", "b"])
+    news = directory.take_part("n", 0, 1, [in_topic("b"), in_topic("c"), Entry(None, "b", 1)], 0)
+    assert told(news) == (["room c"], ["room a"], ["b", "a"])
     assert set(members(directory)) == {"b", "c"}
 
 
 def test_directory_wants_all_parts_in_their_order() -> None:
-    """All is in force with the last part; where one is missing, nothing is."""
+    """A part counts as it comes; what none has named is gone with the last, if no part is missing."""
     directory = known(("n", [in_topic("old")]))
-    assert told(directory.take_part("n", 0, 3, [in_topic("a")], 0)) == ([], [], [])
-    assert told(directory.take_part("n", 1, 3, [in_topic("b")], 0)) == ([], [], [])
-    assert set(members(directory)) == {"old"}
-    assert told(directory.take_part("n", 2, 3, [in_topic("c")], 0)) == (
-        ["room a", "room b", "room c"],
-        ["room old"],
-        [],
-    )
-    directory.take_part("n", 0, 3, [], 0)
+    assert told(directory.take_part("n", 0, 3, [in_topic("a")], 0)) == (["room a"], [], [])
+    assert told(directory.take_part("n", 1, 3, [in_topic("b")], 0)) == (["room b"], [], [])
+    assert set(members(directory)) == {"old", "a", "b"}
+    assert told(directory.take_part("n", 2, 3, [in_topic("c")], 0)) == (["room c"], ["room old"], [])
+    directory.take_part("n", 0, 3, [in_topic("a")], 0)
     assert directory.take_part("n", 2, 3, [], 0) is None
-    assert directory.take_part("n", 1, 3, [], 0) is None
-    assert directory.take_part("m", 1, 2, [], 0) is None
+    assert told(directory.take_part("n", 1, 3, [], 0)) == ([], [], [])
     assert set(members(directory)) == {"a", "b", "c"}
     directory.take_part("n", 0, 2, [], 0)
     assert told(directory.take_part("n", 0, 1, [in_topic("a")], 0)) == ([], ["room b", "room c"], [])
+
+
+def test_directory_does_not_know_a_node_of_which_parts_are_missing() -> None:
+    """It has to be asked again, however much it says; what it said counts as long as it lives."""
+    directory = Directory(lease=15)
+    assert directory.take_part("n", 1, 2, [in_topic("b")], 0) is None
+    assert not directory.alive("n", 0)
+    directory.take_part("n", 0, 2, [in_topic("a")], 0)
+    assert not directory.knows("n")
+    assert set(members(directory)) == {"a"}
+    directory.take_part("n", 1, 2, [in_topic("b")], 0)
+    assert directory.knows("n")
+    assert directory.alive("n", 0)
+    assert not directory._views["n"].named
 
 
 @pytest.mark.feature("W9", "W12")
@@ -108,7 +117,7 @@ def test_directory_lets_go_of_who_is_silent() -> None:
     assert told(directory.expire(25.0)) == ([], ["room a"], ["a"])
     assert not directory.knows("n")
     assert not directory.alive("n", 25.0)
-    directory.expire(30.0)
+    assert told(directory.expire(30.0)) == ([], ["room b"], [])
     assert directory.take_part("m", 1, 2, [], 30.0) is None
 
 

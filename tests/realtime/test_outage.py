@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
 from wshttp import Server
-from wshttp.errors import LockLost
+from wshttp.errors import LockLost, StoreUnavailable
 from wshttp.realtime.close_codes import PING_TIMEOUT
 from wshttp.realtime.connection import INBOX, LONGEST_EXCUSE, Connection
 from wshttp.sessions import outage
@@ -335,3 +335,29 @@ async def test_change_of_on_message_waits_for_the_store(play: Play) -> None:
             told = json.loads(await soon(socket.recv()))
             assert (told["type"], told["id"]) == ("ok", 1)
             assert scene.connection.session.record.data == {"last": "kept"}
+
+
+# --- the heartbeat ----------------------------------------------------------------------------------
+
+
+async def test_store_that_hangs_does_not_hold_the_heartbeat_up(
+    play: Play, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where open sockets count as activity, one is tried; the others are not, or each would cost a time-out."""
+    asked: list[str] = []
+
+    async def hang(ref: str, *, touch: bool) -> None:
+        asked.append(ref)
+        raise StoreUnavailable
+
+    async with (
+        play(clock, session={"touch": ["open"]}) as scene,
+        websocket(scene.base, "/count"),
+        websocket(scene.base, "/count"),
+        websocket(scene.base, "/count"),
+    ):
+        monkeypatch.setattr(scene.store, "load_ref", hang)
+        clock.advance(30)
+        await scene.server.hub.beat(clock.monotonic())
+        assert len(asked) == 1
+        assert all(connection._ping_sent_at is not None for connection in scene.server.hub)

@@ -87,6 +87,20 @@ async def test_lost_word_is_noticed_by_those_who_missed_it(redis_server: Any, re
         assert two.returns == 1
 
 
+async def test_loss_is_told_once(redis_server: Any, redis_prefix: str) -> None:
+    """What was missed while the connection was cut is no news when the next word shows it."""
+    async with ears(redis_server, redis_prefix) as (one, two):
+        one.broker.say(b"first")
+        await two.has(1)
+        one.broker._said[False] += 1  # said, and missed
+        cut(redis_server, two.broker)
+        await two.is_back()
+        for word in (b"third", b"fourth"):
+            one.broker.say(word)
+        assert await two.has(3) == [b"first", b"third", b"fourth"]
+        assert (two.losses, two.returns) == (1, 1)
+
+
 @pytest.mark.feature("W9")
 async def test_word_that_was_sent_again_is_heard_once(redis_server: Any, redis_prefix: str) -> None:
     """A word that arrived though its answer was lost comes again; it is known by its number."""

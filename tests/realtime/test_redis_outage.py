@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from serving import fetch, new_server, running, soon, until, websocket
 from tornado.httpclient import HTTPResponse
 
 from wshttp import Server
+from wshttp.auth.passwords import hash_password
 from wshttp.realtime.connection import Connection
 
 TIMEOUT = 0.3
 """Of the store, in seconds."""
+
+PASSWORD = "correct horse"
 
 AWAY = "urn:wshttp:store-unavailable"
 
@@ -69,12 +73,21 @@ Play = Callable[..., AbstractAsyncContextManager[Scene]]
 
 
 @pytest.fixture
-def play(make_redis: Callable[..., RedisServer]) -> Play:
+def play(make_redis: Callable[..., RedisServer], tmp_path: Path) -> Play:
+    users = tmp_path / "users"
+    users.write_text(f"ada:{hash_password(PASSWORD, 4)}\n")
+
     @asynccontextmanager
     async def play(**store: Any) -> AsyncIterator[Scene]:
         redis = make_redis(appendonly="yes", appendfsync="always")
         store = {"kind": "redis", "url": redis.url(), "timeout": TIMEOUT} | store
-        scene = Scene(new_server(store=store, session={"identity": ["cookie"]}), redis)
+        server = new_server(
+            store=store,
+            session={"identity": ["cookie"]},
+            auth={"users_file": str(users)},
+            rate={"requests_per_second": 1000},
+        )
+        scene = Scene(server, redis)
         async with running(scene.server) as scene.base:
             await scene.begin()
             yield scene
@@ -82,9 +95,9 @@ def play(make_redis: Callable[..., RedisServer]) -> Play:
     return play
 
 
-async def refused_in_time(scene: Scene, path: str) -> None:
+async def refused_in_time(scene: Scene, path: str, **options: Any) -> None:
     began = time.monotonic()
-    answer = await scene.ask(path)
+    answer = await scene.ask(path, **options)
     assert (answer.code, json.loads(answer.body)["type"]) == (503, AWAY)
     assert int(answer.headers["Retry-After"]) >= 1
     assert time.monotonic() - began < TIMEOUT + 5, "the rest is for a busy machine"
@@ -102,6 +115,9 @@ async def test_paused_redis_is_503_and_sockets_stay_open(play: Play) -> None:
         await until(lambda: scene.waiting == 1)
         await soon(await socket.ping())
         await refused_in_time(scene, "/look")
+        for password in (PASSWORD, "wrong"):  # nobody guesses while nobody counts
+            who = {"auth_username": "ada", "auth_password": password}
+            await refused_in_time(scene, "/wshttp/login", method="POST", **who)
         assert (await scene.ask("/wshttp/health/ready")).code == 503
         assert (await scene.ask("/wshttp/health/live")).code == 200
         assert (await scene.ask("/index.html")).code == 200

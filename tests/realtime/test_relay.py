@@ -13,12 +13,13 @@ from serving import soon, until
 
 from wshttp.errors import LimitReached, SessionEnded, StoreUnavailable
 from wshttp.realtime import doubts as doubts_module
+from wshttp.realtime import hub as hub_module
 from wshttp.realtime import relay as relay_module
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import ENVELOPE
 from wshttp.realtime.words import decode, encode
 from wshttp.sessions.changes import Changes
-from wshttp.sessions.record import Reason
+from wshttp.sessions.record import Reason, Tombstone
 from wshttp.sessions.session_list import SessionList
 
 NewNodes = Callable[..., Any]
@@ -188,7 +189,17 @@ async def test_topics_joined_before_the_relay_opened_are_heard(nodes: NewNodes) 
         assert [member.ref for member in world[0].hub.members("news")] == [connection.session.ref]
 
 
-@pytest.mark.feature("M6")
+async def test_client_that_joins_waits_for_the_broker_with_a_bound(
+    nodes: NewNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the broker is away, topics of this node work on."""
+    monkeypatch.setattr(hub_module, "LONGEST_LISTENING", 0.01)
+    async with nodes(1) as [node]:
+        node.broker.listening = asyncio.Event().wait
+        await soon(node.hub.listening())
+
+
+@pytest.mark.feature("A5")
 async def test_kick_finds_a_connection_on_any_node(nodes: NewNodes) -> None:
     """It is closed with 4008 wherever it is; what is returned tells whether it was here."""
     async with nodes(2) as world:
@@ -273,6 +284,17 @@ async def test_handshake_that_is_just_opening_is_refused(nodes: NewNodes, is_kno
 
 
 @pytest.mark.feature("W11")
+async def test_end_that_a_failover_has_undone_stays_an_end_here(nodes: NewNodes) -> None:
+    """Where the store has the session again, until whoever ended it says so again, nobody waits for that for ever."""
+    async with nodes(1) as [node]:
+        session = await node.sessions.create("app", remote_ip="192.0.2.1")
+        node.relay.heard(encode("ended", session.ref, "admin"))
+        found = await soon(node.sessions.find("app"))
+        assert found == Tombstone(session.ref, Reason.ADMIN)
+        assert await soon(node.sessions.get("app")) is None
+
+
+@pytest.mark.feature("W11")
 async def test_late_answer_of_the_store_brings_no_session_back(nodes: NewNodes) -> None:
     """An answer that was on its way when the end was heard of is of a newer revision, and still too late."""
     async with nodes(2) as world:
@@ -287,11 +309,13 @@ async def test_late_answer_of_the_store_brings_no_session_back(nodes: NewNodes) 
 
 
 @pytest.mark.feature("W11")
-async def test_renewal_closes_sockets_on_all_nodes(nodes: NewNodes) -> None:
-    """With 4000; whoever came back under the new key stays, whatever is said late."""
+@pytest.mark.parametrize("id", [None, "app"], ids=["under another key", "under the same key"])
+async def test_renewal_closes_sockets_on_all_nodes(nodes: NewNodes, id: str | None) -> None:
+    """With 4000; whoever came back after it stays, whatever is said late."""
     async with nodes(2) as world:
         a, b = world
-        sessions = await shared(a, b)
+        sessions = await shared(a, b, id=id)
+        world.clock.advance(1)
         _, transport = await b.connect(sessions[1])
         await a.sessions.renew(sessions[0], user="ann")
         await until(lambda: transport.close_frames == [(4000, "session-renewed")])
@@ -352,19 +376,31 @@ async def test_warning_reaches_sockets_on_all_nodes(nodes: NewNodes) -> None:
 
 
 @pytest.mark.feature("W11")
-@pytest.mark.parametrize("event", ["message", "beat"])
+@pytest.mark.parametrize("event", ["message", "handler", "open"])
 async def test_end_of_which_no_word_came_closes_the_socket_that_finds_out(nodes: NewNodes, event: str) -> None:
     """A socket whose session the store does not know any more is closed with the reason that the store has."""
-    async with nodes(2, session={"touch": ["message", "open"]}) as world:
+    async with nodes(2, session={"touch": [event] if event != "handler" else ["http"]}) as world:
         a, b = world
         session, mine = await shared(a, b)
-        connection, transport = await b.connect(mine)
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def handle(connection: Any, message: Any) -> None:
+            begun.set()
+            if event == "handler":
+                await ended.wait()
+                connection.session["x"] = 1
+
+        connection, transport = await b.connect(mine, handle)
         world.exchange.holding = True
+        if event == "handler":
+            connection.received("x")
+            await soon(begun.wait())
         await a.sessions.end(session, "admin")
         world.exchange.lose()
+        ended.set()
         if event == "message":
             connection.received("x")
-        else:
+        elif event == "open":
             await b.hub.beat(world.clock.monotonic())
         await until(lambda: transport.close_frames == [(4006, "session-ended:admin")])
         assert mine.ended is Reason.ADMIN
@@ -412,26 +448,43 @@ async def test_limit_per_session_counts_on_all_nodes(nodes: NewNodes) -> None:
 async def test_presence_spans_nodes(nodes: NewNodes) -> None:
     """Who is in a topic anywhere is a member once; it joins with its first connection and leaves with its last."""
     async with nodes(3, session={"presence_grace": 0}) as world:
-        a, b, c = world
-        watcher, seen = await a.connect(format=ENVELOPE)
-        watcher.subscribe("room")
+        _, b, c = world
+        watchers, seen = {}, []
+        for node in world:
+            watcher, transport = await node.connect(format=ENVELOPE)
+            watcher.subscribe("room")
+            watchers[watcher.session.ref] = (None, 1)
+            seen.append(transport)
+        await world.settle()
+
+        def news() -> list[list[tuple[str, str]]]:
+            """Take what the watcher of each node was told."""
+            told = [
+                [(each["type"], each["member"]["user"]) for each in envelopes(one, "joined", "left")] for one in seen
+            ]
+            for transport in seen:
+                transport.sent.clear()
+            return told
+
+        news()
         sessions = await shared(b, c, user="ann")
         first, _ = await b.connect(sessions[0])
         second, _ = await c.connect(sessions[1])
-        for connection in (first, second):
-            connection.subscribe("room")
+        first.subscribe("room")
         await world.settle()
+        assert news() == [[("joined", "ann")]] * 3
+        second.subscribe("room")
+        await world.settle()
+        assert news() == [[], [], []]
         for node in world:
             members = {member.ref: (member.user, member.connections) for member in node.hub.members("room")}
-            assert members == {watcher.session.ref: (None, 1), first.session.ref: ("ann", 2)}
-        member = {"ref": first.session.ref, "user": "ann"}
-        assert envelopes(seen, "joined", "left") == [{"type": "joined", "topic": "room", "member": member}]
+            assert members == watchers | {first.session.ref: ("ann", 2)}
         first.unsubscribe("room")
         await world.settle()
-        assert len(envelopes(seen, "left")) == 0
+        assert news() == [[], [], []]
         second.lost(None, None)
         await world.settle()
-        assert envelopes(seen, "left") == [{"type": "left", "topic": "room", "member": member}]
+        assert news() == [[("left", "ann")]] * 3
 
 
 @pytest.mark.feature("W12")
@@ -503,7 +556,11 @@ async def test_end_takes_a_session_out_of_topics_everywhere(nodes: NewNodes) -> 
             connection, _ = await node.connect(session)
             connection.subscribe("room")
         await world.settle()
+        world.exchange.holding = True
         await c.sessions.end(sessions[2])
+        assert len(c.hub.members("room")) == 3
+        world.exchange.holding = False
+        world.exchange.deliver()
         await world.settle()
         for node, transport in zip(world, seen, strict=True):
             assert len(node.hub.members("room")) == 3
@@ -552,9 +609,13 @@ async def test_node_that_stood_still_is_found_again(nodes: NewNodes) -> None:
             connection.subscribe("room")
         await world.settle()
         own.sent.clear()
+        world.exchange.cut.add(b.broker)
         await world.beat(20, a)
         assert len(a.hub.members("room")) == 1
-        await world.beat(2)
+        world.exchange.cut.clear()
+        b.relay.beat(world.clock.monotonic())
+        assert len(b.hub.members("room")) == 3
+        await world.beat(6)
         assert len(a.hub.members("room")) == 3
         assert len(b.hub.members("room")) == 3
         assert [each["type"] for each in envelopes(seen, "joined", "left")] == ["joined"] * 2 + ["left"] * 2 + [
@@ -614,6 +675,17 @@ async def test_changes_are_flushed_by_themselves(nodes: NewNodes) -> None:
         connection, _ = await a.connect()
         connection.subscribe("room")
         await until(lambda: len(b.hub.members("room")) == 1)
+        room = asyncio.Event()
+        a.broker.room = room.wait
+        a.relay._owe_all()
+        a.relay.flush()
+        await asyncio.sleep(0)  # it begins to say all, and waits for the broker
+        connection.unsubscribe("room")
+        connection.subscribe("hall")
+        a.relay.flush()
+        room.set()
+        await until(lambda: len(b.hub.members("hall")) == 1)
+        await until(lambda: b.hub.members("room") == [])
 
 
 @pytest.mark.feature("W9")
@@ -639,7 +711,7 @@ async def test_new_node_learns_what_all_have(nodes: NewNodes, monkeypatch: pytes
 
 
 async def test_part_that_is_missing_is_asked_for_again(nodes: NewNodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of what a node has is nothing; with the next beat it is asked again."""
+    """Whoever has heard half of what a node has asks again with the next beat."""
     monkeypatch.setattr(relay_module, "CHUNK", 1)
     async with nodes(1) as world:
         [a] = world
@@ -708,7 +780,9 @@ async def test_node_that_missed_words_asks_the_store(nodes: NewNodes, monkeypatc
             elif name != "lives":
                 await a.sessions.end(session, "admin")
             if name == "replaced":
-                await a.sessions.create(f"replaced {number}", remote_ip="192.0.2.1")
+                successor = await a.sessions.create(f"replaced {number}", remote_ip="192.0.2.1")
+                if number:
+                    await a.sessions.end(successor, "logout")
         graves = world.store._set._graves
         for (name, _), (_, mine, _) in pairs.items():
             if name in ("renewed long ago", "forgotten"):
@@ -719,8 +793,8 @@ async def test_node_that_missed_words_asks_the_store(nodes: NewNodes, monkeypatc
         await until(lambda: sum(world.store.asked) == 13)
         await until(lambda: not b.relay._doubts._refs and b.relay._doubts._task is None)
         assert world.store.asked == [5, 5, 3]
-        codes = {name: [code for code, _ in transport.close_frames] for (name, _), (*_, transport) in pairs.items()}
-        assert codes == {
+        codes = {name: [code for code, _ in transport.close_frames] for name, (*_, transport) in pairs.items()}
+        expected = {
             "ended": [4006],
             "renewed": [4000],
             "renewed long ago": [4000],
@@ -728,6 +802,7 @@ async def test_node_that_missed_words_asks_the_store(nodes: NewNodes, monkeypatc
             "replaced": [1001],
             "lives": [],
         }
+        assert codes == {(name, number): expected[name] for name, number in pairs}
         assert {name: mine.ended for (name, _), (_, mine, _) in pairs.items()} == {
             "ended": Reason.ADMIN,
             "renewed": None,
@@ -737,6 +812,24 @@ async def test_node_that_missed_words_asks_the_store(nodes: NewNodes, monkeypatc
             "lives": None,
         }
         assert not b.sessions.pinned
+
+
+async def test_session_that_is_just_ending_here_is_in_no_doubt(nodes: NewNodes) -> None:
+    """Its sockets stay open for the last word that it has, though the store has it no more; a temporary one never had it."""
+    async with nodes(1) as [node]:
+        may_end = asyncio.Event()
+        node.callbacks.register("session_ending", lambda session, reason: may_end.wait())
+        session = await node.sessions.create(remote_ip="192.0.2.1")
+        temporary = await node.sessions.temporary(remote_ip="192.0.2.1")
+        sockets = [(await node.connect(each))[1] for each in (session, temporary)]
+        end = asyncio.create_task(node.sessions.end(session))
+        await until(lambda: session.ended is not None)
+        node.relay.back()
+        await until(lambda: node.relay._doubts._task is None)
+        assert [socket.close_frames for socket in sockets] == [[], []]
+        may_end.set()
+        await soon(end)
+        assert [socket.close_frames for socket in sockets] == [[(4001, "session-ended:logout")], []]
 
 
 @pytest.mark.feature("W9")
@@ -787,12 +880,37 @@ async def test_short_cut_is_not_noticed_in_presence(nodes: NewNodes) -> None:
             assert members == {watcher.session.ref, guest.session.ref, newcomer.session.ref}
 
 
+@pytest.mark.feature("W12", "W9")
+async def test_cut_just_shorter_than_the_lease_is_not_noticed_either(nodes: NewNodes) -> None:
+    """When it is over, others have a lease to say again what they have; in a longer one they are gone."""
+    async with nodes(2) as world:
+        a, b = world
+        connection, _ = await b.connect()
+        connection.subscribe("room")
+        await world.settle()
+        world.exchange.cut_off(a.broker)
+        await world.beat(9)
+        world.exchange.cut.clear()
+        world.exchange.holding = True
+        a.relay.back()
+        for _ in range(14):
+            world.clock.advance(1)
+            a.relay.beat(world.clock.monotonic())
+        assert len(a.hub.members("room")) == 1
+        for _ in range(2):
+            world.clock.advance(1)
+            a.relay.beat(world.clock.monotonic())
+        assert a.hub.members("room") == []
+
+
 async def test_copies_are_dropped_by_word(nodes: NewNodes) -> None:
     """What the store's scripts say reaches what keeps copies."""
     async with nodes(1) as [node]:
         node.relay.heard(b'["drop","abc","another node"]')
         assert node.dropped == ["abc"]
         assert node.trusted == [True]
+        node.relay.back()  # a word was missing, and the broker was there all the time
+        assert node.trusted == [True, False, True]
 
 
 async def test_node_that_has_left_is_a_node_alone(nodes: NewNodes) -> None:

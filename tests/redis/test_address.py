@@ -108,7 +108,6 @@ def test_url_that_makes_no_sense_is_refused(url: str, reason: str) -> None:
         "redis://app:sesame@localhost:6379/0",
         "redis://localhost?password=sesame",
         "redis+sentinel://app:sesame@localhost/main?sentinel_password=sesame",
-        "rediss://localhost?ssl_password=sesame",
         "redis://app:sesame@localhost:port",
         "redis://app:sesame@a,b",
         "http://app:sesame@localhost",

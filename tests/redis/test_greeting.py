@@ -114,6 +114,13 @@ async def test_password_that_nobody_wants_is_a_mistake(redis_server: RedisServer
     assert "does not take this user and password" in await told(redis_server.url("", "sesame"), StoreUnusable)
 
 
+async def test_server_that_repeats_the_password_is_not_quoted() -> None:
+    """Who does not understand a command may tell what it was."""
+    async with answering(b"-ERR what is this: AUTH app sesame\r\n") as url:
+        text = await told(url.replace("://", "://app:sesame@"), StoreUnusable)
+    assert "AUTH app ***" in text
+
+
 async def test_user_with_few_rights_is_enough_to_connect(make_redis: MakeRedis) -> None:
     """Nothing but logging in is needed; CLIENT, INFO, PING and the like may be forbidden."""
     server = make_redis()

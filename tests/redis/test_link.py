@@ -115,6 +115,18 @@ async def test_cancelled_call_does_not_shift_the_replies_of_others(redis_server:
                 )
 
 
+async def test_call_that_is_cancelled_before_it_is_sent_is_not_carried_out(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    """Nobody will ask for its reply."""
+    async with linked(redis_server.url()) as link:
+        call = asyncio.create_task(link.call("INCR", redis_prefix))
+        await asyncio.sleep(0)  # it is queued, and the writer is about to wake
+        call.cancel()
+        assert await link.call("EXISTS", redis_prefix) == 0
+        assert call.cancelled()
+
+
 async def test_on_connect_comes_before_all_others(redis_server: RedisServer, redis_prefix: str) -> None:
     """It has a call of its own; the link is not available before it is through."""
     seen = []
@@ -134,6 +146,27 @@ async def test_on_connect_comes_before_all_others(redis_server: RedisServer, red
         assert await link.call("GET", redis_prefix) == b"joined"
     finally:
         await link.close()
+
+
+async def test_on_connect_that_does_not_mind_an_answer_that_never_came(make_redis: Callable[..., RedisServer]) -> None:
+    """The answer would be taken for another's: such a connection is of no use."""
+    server = make_redis()
+    impatient = True
+
+    async def join(call: Call) -> None:
+        if impatient:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call("BLPOP", "nothing", 0), 0.01)
+            with pytest.raises(RedisUnavailable, match="not here yet"):
+                await call("ECHO", 1)
+
+    link = RedisLink(server.url(), timeout=5.0, on_connect=join)
+    with pytest.raises(RedisUnavailable, match="not here yet"):
+        await link.open()
+    impatient = False
+    await link.open()
+    assert await link.call("ECHO", 2) == b"2"
+    await link.close()
 
 
 async def test_what_on_connect_raises_at_first_is_raised_by_open(redis_server: RedisServer) -> None:

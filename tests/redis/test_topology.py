@@ -99,6 +99,25 @@ async def test_sentinels_have_their_own_password(make_redis: MakeRedis) -> None:
                 pass
 
 
+async def test_sentinels_over_tls(make_redis: MakeRedis) -> None:
+    """They and the primary are reached with the same options."""
+    primary = make_redis(tls=True)
+    sentinel = make_redis(
+        sentinel=True,
+        tls=True,
+        monitor=f"localhost {primary.port}",
+        resolve_hostnames="yes",
+        announce_hostnames="yes",
+        tls_replication="yes",
+        tls_cert_file=primary.certificate,
+        tls_key_file=primary.certificate.replace(".crt", ".key"),
+        tls_ca_cert_file=primary.certificate,
+    )
+    url = f"rediss+sentinel://localhost:{sentinel.port}/{SERVICE}?ssl_ca_certs={primary.certificate}"
+    async with linked(url) as link:
+        assert await link.call("ECHO", 1) == b"1"
+
+
 async def test_sentinels_that_cannot_help_say_why(make_redis: MakeRedis) -> None:
     """Nobody there, no sentinel, no such service."""
     primary = make_redis(tcp=True)
@@ -133,7 +152,7 @@ async def test_failover_is_followed(make_redis: MakeRedis) -> None:
         await link.call("SET", "key", "value")
         with sentinel.client() as client:
             await until(lambda: int(client.sentinel_master(SERVICE)["num-slaves"]) == 1)
-        assert primary.ask("WAIT", 1, 5000) == 1
+        await until(lambda: replica.ask("GET", "key") == b"value")
         primary.kill()
         await until(lambda: not link.available)
         call = asyncio.create_task(link.call("APPEND", "key", "!"))

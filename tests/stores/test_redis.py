@@ -10,6 +10,7 @@ from wshttp.stores import Store
 from wshttp.stores.redis.store import RedisStore
 from wshttp.testing import FakeClock, StoreContract
 
+
 class TestRedisStore(StoreContract):
     """What every store must keep, with a clock of the test's own on both sides."""
 

@@ -469,3 +469,14 @@ async def refused_or_read(path: Path, clock: FakeClock) -> str:
     with pytest.raises(StoreUnusable) as caught:
         await SqliteStore(str(path), clock).open()
     return str(caught.value)
+
+
+async def test_who_waits_for_a_lock_hears_of_the_close(tmp_path: Path, clock: FakeClock) -> None:
+    """Nobody waits for a store that is closed."""
+    async with opened(tmp_path / "a.db", clock) as store:
+        ref = (await create(store)).record.ref
+        assert await store.acquire(ref, "holder", 1)
+        waiter = asyncio.create_task(store.acquire(ref, "next", 20))
+        await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable):
+        await waiter

@@ -65,11 +65,16 @@ class MemoryExchange:
         self.cut: set[MemoryBroker] = set()
         """Those that can neither say nor hear."""
         self._waiting: deque[Callable[[], None]] = deque()
+        self._missing: set[MemoryBroker] = set()
 
     def carry(self, sender: MemoryBroker, word: bytes, topic: str | None) -> None:
         """Give a word to all others, in a later turn of the loop."""
         for broker in self.brokers:
-            if broker is not sender and not {broker, sender} & self.cut:
+            if broker is sender:
+                continue
+            if {broker, sender} & self.cut:
+                self._missing.add(broker)
+            else:
                 self._waiting.append(partial(broker.hear, word, topic))
         if not self.holding:
             asyncio.get_running_loop().call_soon(self.deliver)
@@ -94,9 +99,12 @@ class MemoryExchange:
         broker.lost()
 
     def mend(self, broker: MemoryBroker) -> None:
-        """Let a broker hear and be heard again."""
+        """Let a broker hear and be heard again; it and all who missed something are told."""
         self.cut.discard(broker)
-        broker.back()
+        back = (self._missing | {broker}) - self.cut
+        self._missing -= back
+        for each in back & set(self.brokers):
+            each.back()
 
 
 class MemoryBroker:

@@ -54,6 +54,12 @@ class _View:
     """What is known of one node. It counts until `until`, in monotonic seconds."""
 
     until: float
+    is_whole: bool = False
+    """Whether it has said all that it has."""
+    parts: int = 0
+    """How many parts of that it has said so far."""
+    named: set[tuple[str | None, str]] = field(default_factory=set)
+    """What it has named in them."""
     topics: dict[str | None, dict[str, Member]] = field(default_factory=dict)
     by_ref: dict[str, set[str | None]] = field(default_factory=dict)
 
@@ -82,22 +88,12 @@ class _View:
         return ((topic, ref) for ref, topics in self.by_ref.items() for topic in topics)
 
 
-@dataclass(slots=True)
-class _Parts:
-    """What a node has said so far of all that it has."""
-
-    until: float
-    taken: int = 0
-    entries: list[Entry] = field(default_factory=list)
-
-
 class Directory:
     """The other nodes. `lease` is in seconds: who was not heard for so long is gone."""
 
     def __init__(self, lease: float) -> None:
         self.lease = lease
         self._views: dict[str, _View] = {}
-        self._parts: dict[str, _Parts] = {}
 
     # --- what is known ------------------------------------------------------------------------------
 
@@ -118,8 +114,8 @@ class Directory:
         return {member.user for member in self._members(topic, ref)}
 
     def knows(self, node: str) -> bool:
-        """Whether a node has said what it has."""
-        return node in self._views
+        """Whether a node has said all that it has."""
+        return node in self._views and self._views[node].is_whole
 
     def _members(self, topic: str | None, ref: str) -> Iterator[Member]:
         return (member for view in self._views.values() if (member := view.find(topic, ref)) is not None)
@@ -131,31 +127,28 @@ class Directory:
         view = self._views.get(node)
         if view is not None:
             view.until = now + self.lease
-        return view is not None
+        return self.knows(node)
 
     def take_part(self, node: str, part: int, parts: int, entries: Iterable[Entry], now: float) -> News | None:
-        """Take a part of all that a node has; the last one puts all in force. `None`: earlier ones are missing."""
-        if part == 0:
-            self._parts[node] = _Parts(now)
-        said = self._parts.get(node)
-        if said is None or said.taken != part:
-            self._parts.pop(node, None)
-            return None
-        said.entries += entries
-        said.taken += 1
-        said.until = now + self.lease
-        if said.taken < parts:
-            return News()
-        del self._parts[node]
-        return self.replace(node, said.entries, now)
+        """Take a part of all that a node has, as good as it is; with the last, what none has named is gone.
 
-    def replace(self, node: str, entries: Iterable[Entry], now: float) -> News:
-        """Take over all that a node has."""
-        given = list(entries)
+        `None`: earlier parts are missing.
+        """
         view = self._views.setdefault(node, _View(now))
-        named = {(entry.topic, entry.ref) for entry in given}
-        gone = [Entry(topic, ref, None) for topic, ref in list(view.entries()) if (topic, ref) not in named]
-        return self.update(node, [*gone, *given], now)
+        if part == 0:
+            view.parts, view.named = 0, set()
+        if view.parts != part:
+            return None
+        given = list(entries)
+        news = self.update(node, given, now)
+        view.parts += 1
+        view.named.update((entry.topic, entry.ref) for entry in given)
+        if view.parts == parts:
+            for topic, ref in [entry for entry in view.entries() if entry not in view.named]:
+                self._put(view, Entry(topic, ref, None), news)
+            view.named = set()
+            view.is_whole = True
+        return news
 
     def update(self, node: str, entries: Iterable[Entry], now: float) -> News:
         """Take over what has changed on a node that is known."""
@@ -197,8 +190,6 @@ class Directory:
 
     def expire(self, now: float) -> News:
         """Let nodes go whose time is over."""
-        for node in [node for node, said in self._parts.items() if said.until <= now]:
-            del self._parts[node]
         news = News()
         for node in [node for node, view in self._views.items() if view.until <= now]:
             for topic, ref in list(self._views[node].entries()):

@@ -504,16 +504,20 @@ class Hub:
         """Ping who was silent, close who did not answer, let go who left; `now` is in monotonic seconds."""
         for topic, member in self.presence.due(now):
             self._left(topic, member)
+        store_answers = True  # else each socket in turn would keep the next one's ping waiting for the store's time-out
         for connection in list(self._connections.values()):
             connection.check_pulse(now, self.settings.ping_interval, self.settings.ping_timeout, PING_TIMEOUT)
-            await self._touch_for(connection)
+            store_answers = store_answers and await self._touch_for(connection)
             await self._slices.pause()
 
-    async def _touch_for(self, connection: Connection) -> None:
-        """Touch a session because its socket is open, or was heard, where that counts as activity."""
+    async def _touch_for(self, connection: Connection) -> bool:
+        """Touch a session because its socket is open, or was heard, where that counts as activity.
+
+        Returns whether the store could be asked; idle clocks stand still while it is away.
+        """
         session = connection.session
         if session is None or session.ended is not None:
-            return
+            return True
         if "open" in self.touch or ("pong" in self.touch and connection.heard_anew()):
             try:
                 await session.touch()
@@ -521,6 +525,8 @@ class Hub:
                 self.elsewhere.doubt(session.ref)
             except WshttpError as error:
                 _log.debug("session %s was not kept alive: %s", session.ref, error)
+                return False
+        return True
 
     async def drain(self, seconds: float) -> None:
         """Ask all to come back elsewhere (1001), spread evenly over `seconds` so that they do not all come at once."""

@@ -6,12 +6,9 @@ imported only where a setting chose it. What is stored there is `stores.redis`; 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from wshttp.errors import ConfigurationError
 
-try:
-    import hiredis
-    import redis
-except ImportError:
-    raise ConfigurationError(["store.kind: redis needs the package redis: pip install 'wshttp[redis]'"]) from None
-
-__all__ = ["hiredis", "redis"]
+if not all(map(find_spec, ("redis", "hiredis"))):
+    raise ConfigurationError(["store.kind: redis needs the package redis: pip install 'wshttp[redis]'"])

@@ -177,12 +177,10 @@ _OPTIONS: Final[dict[str, Callable[[str], Any]]] = {
     "sentinel_username": str,
     "sentinel_password": str,
     "ssl_ca_certs": _readable,
-    "ssl_ca_path": _readable,
     "ssl_certfile": _readable,
     "ssl_keyfile": _readable,
-    "ssl_password": str,
     "ssl_cert_reqs": _requirement,
     "ssl_check_hostname": _flag,
     "ssl_ciphers": str,
 }
-"""What may stand behind the `?`, and how it is read."""
+"""What may stand behind the `?`, and how it is read; of TLS, what every redis-py from 5.2 on can do."""

@@ -76,7 +76,11 @@ class Greeter:
         if place.path:
             return UnixDomainSocketConnection(path=place.path, **options)
         options |= {"host": place.host, "port": place.port}
-        return Connection(**options) if self.tls is None else SSLConnection(**options, **self.tls)
+        if self.tls is None:
+            return Connection(**options)
+        # Before redis-py 6 names were not checked unless that was asked for.
+        options |= {"ssl_check_hostname": self.tls.get("ssl_cert_reqs") != "none"} | self.tls
+        return SSLConnection(**options)
 
     async def _hello(self, connection: AbstractConnection) -> dict[bytes, Any]:
         # It tells version and role to everybody who may log in at all; INFO and ROLE may be forbidden.
@@ -85,7 +89,7 @@ class Greeter:
         reply = await connection.read_response(disconnect_on_error=False)
         if not isinstance(reply, list):
             raise InvalidResponse("no list in reply to HELLO")
-        return dict(zip(reply[::2], reply[1::2], strict=True))
+        return dict(zip(reply[::2], reply[1::2], strict=False))
 
     async def _ping(self, connection: AbstractConnection) -> None:
         """Let a server that is loading its data, or cannot write them, say so before anybody relies on it."""
@@ -96,9 +100,8 @@ class Greeter:
             pass  # then the first call will hear it
 
     def _check(self, hello: dict[bytes, Any], place: Place) -> Server:
-        version, mode, role = (
-            str(hello.get(name, b"?"), "ascii", "replace") for name in (b"version", b"mode", b"role")
-        )
+        said = (hello.get(name) for name in (b"version", b"mode", b"role"))
+        version, mode, role = (text.decode("ascii", "replace") if isinstance(text, bytes) else "?" for text in said)
         major = version.partition(".")[0]
         if not major.isdecimal() or int(major) < OLDEST:
             raise StoreUnusable(f"store.url: {place} is too old: it is version {version}, and {OLDEST}.0 is needed")
@@ -114,8 +117,13 @@ class Greeter:
         if isinstance(error, InvalidResponse):
             return StoreUnusable(f"store.url: {place} is no Redis: it answers in another protocol")
         if isinstance(error, RedisError) and is_reply(error):
-            return self._refusal(refusal(error), place, isinstance(error, AuthenticationError))
+            return self._refusal(self._without_password(refusal(error)), place, isinstance(error, AuthenticationError))
         return _fault(error, place)
+
+    def _without_password(self, refused: RedisRefused) -> RedisRefused:
+        """Mask what we sent: who does not understand a command may repeat it."""
+        password = self.login.password
+        return RedisRefused(refused.code, refused.text.replace(password, "***")) if password else refused
 
     def _refusal(self, refused: RedisRefused, place: Place, login: bool) -> Exception:
         if refused.code in ELSEWHERE or refused.code == "MISCONF":
@@ -143,19 +151,33 @@ def _fault(error: BaseException, place: Place) -> Exception:
     return RedisUnavailable(f"{place} ended the connection: {error}")
 
 
-async def ask(connection: AbstractConnection, *command: Argument, timeout: float) -> Any:
-    """Send one command on a connection on which nothing else waits, and return its reply.
+class Conversation:
+    """Questions and answers in turn, on a connection on which nothing else waits."""
 
-    Raises `RedisUnavailable` and `RedisRefused`.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            await connection.send_packed_command(pack(*command), check_health=False)
-            return await connection.read_response(disconnect_on_error=False)
-    except TimeoutError:
-        raise RedisUnavailable(f"no answer within {timeout:g} s") from None
-    except RedisError as error:
-        raise failure(error) from None
+    def __init__(self, connection: AbstractConnection, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self.lost: RedisUnavailable | None = None
+        """Why there is none any more: an answer that is still to come would be taken for that of the next question."""
+
+    async def ask(self, *command: Argument) -> Any:
+        """Send one command, and return its reply. Raises `RedisUnavailable` and `RedisRefused`."""
+        if self.lost is not None:
+            raise self.lost
+        self.lost = RedisUnavailable("the answer to another question is not here yet")
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._connection.send_packed_command(pack(*command), check_health=False)
+                reply = await self._connection.read_response(disconnect_on_error=False)
+        except TimeoutError:
+            self.lost = RedisUnavailable(f"no answer within {self._timeout:g} s")
+            raise self.lost from None
+        except RedisError as error:
+            told = failure(error)
+            self.lost = None if is_reply(error) else RedisUnavailable(str(told))
+            raise told from None
+        self.lost = None
+        return reply
 
 
 def failure(error: RedisError) -> RedisUnavailable | RedisRefused:

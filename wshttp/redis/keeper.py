@@ -10,10 +10,9 @@ from typing import Any, Final
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from wshttp.errors import StoreUnusable
+from wshttp.errors import BackendError
 from wshttp.redis.backoff import Backoff
 from wshttp.redis.greeting import cut
-from wshttp.redis.refusals import RedisRefused, RedisUnavailable
 
 _log: Final = logging.getLogger("wshttp.redis")
 
@@ -106,7 +105,7 @@ class Keeper:
         return self._why(done.pop().exception())
 
     def _why(self, error: BaseException | None) -> str:
-        if not isinstance(error, RedisError | RedisUnavailable | RedisRefused):
+        if not isinstance(error, RedisError | BackendError):
             _log.error("the %s failed", self._name, exc_info=error)
         return str(error)
 
@@ -117,7 +116,7 @@ class Keeper:
             await asyncio.sleep(self._backoff.next())
             try:
                 return await self._connect()
-            except (RedisUnavailable, StoreUnusable, RedisRefused) as error:
+            except BackendError as error:
                 self.reason, trace = str(error), False
             except Exception as error:
                 self.reason, trace = f"{type(error).__name__}: {error}", True

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from wshttp.redis.greeting import ask, cut
+from wshttp.redis.greeting import Conversation, cut
 from wshttp.redis.keeper import Keeper
 from wshttp.redis.packing import Argument, pack
 from wshttp.redis.refusals import ELSEWHERE, FAILING, RedisRefused, RedisUnavailable, is_reply, refusal
@@ -196,7 +196,10 @@ class RedisLink:
         connection = await self._topology.connect()
         try:
             if self._on_connect is not None:
-                await self._on_connect(lambda *command: ask(connection, *command, timeout=self._timeout))
+                conversation = Conversation(connection, self._timeout)
+                await self._on_connect(conversation.ask)
+                if conversation.lost is not None:
+                    raise conversation.lost  # noqa: TRY301  # `on_connect` did not mind, but we do
         except BaseException:
             await cut(connection)
             raise

@@ -11,7 +11,7 @@ from redis.crc import key_slot
 
 from wshttp.errors import StoreUnusable
 from wshttp.redis.address import Place, RedisUrl, parse
-from wshttp.redis.greeting import Greeter, Server, ask, cut
+from wshttp.redis.greeting import Conversation, Greeter, Server, cut
 from wshttp.redis.refusals import RedisRefused, RedisUnavailable
 
 
@@ -149,7 +149,7 @@ class Cluster:
 
 async def _question(connection: AbstractConnection, timeout: float, place: Place, *command: str) -> Any:
     try:
-        return await ask(connection, *command, timeout=timeout)
+        return await Conversation(connection, timeout).ask(*command)
     except RedisUnavailable as error:
         raise RedisUnavailable(f"{place}: {error.reason}") from None
     except RedisRefused as error:

@@ -223,6 +223,7 @@ class SessionList(SessionDecorators):
     async def find(self, id: SessionId | str, *, touch: bool = True) -> Session | Tombstone | None:
         """Find a session, or what is left of it."""
         session_id = _as_id(id)
+        over: str | None = None
         while True:
             found = await self.store.load(session_id.key, touch=touch)
             if found is None or isinstance(found, Tombstone):
@@ -232,6 +233,9 @@ class SessionList(SessionDecorators):
             session = await self._started(self._adopt(found, session_id))
             if session.ended is None and session.record.key == session_id.key:
                 return session  # else it has ended, or was renewed, while it started
+            if session.ended is not None and session.ref == over:  # a failover has brought back what had ended
+                return Tombstone(session.ref, session.ended, session.record.start)
+            over = session.ref if session.ended is not None else None
 
     async def get_by_ref(self, ref: str, *, touch: bool = False) -> Session | None:
         """Find a live session by its public name."""

@@ -68,12 +68,12 @@ class Locks:
                 return
         del self._locks[ref]
 
-    def give_up(self, detail: str) -> None:
+    def give_up(self, reason: str) -> None:
         """Tell all who wait that the store is away; who holds a lock holds it still."""
         for lock in self._locks.values():
             for _, turn in lock.waiting:
                 if not turn.done():
-                    turn.set_exception(StoreUnavailable(detail))
+                    turn.set_exception(StoreUnavailable(reason=reason))
             lock.waiting.clear()
 
     def end(self, ref: str, reason: str | None) -> None:

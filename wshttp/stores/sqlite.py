@@ -190,7 +190,7 @@ class SqliteStore:
 
     def _working_set(self) -> WorkingSet:
         if self._away is not None:
-            raise StoreUnavailable(self._away)
+            raise StoreUnavailable(reason=self._away)
         return self._set
 
     async def _write(self, statements: list[Statement]) -> None:
@@ -213,10 +213,10 @@ class SqliteStore:
             except BaseException as interruption:
                 self._disown(batch, owed)
                 if isinstance(interruption, TimeoutError):
-                    raise StoreUnavailable("the disk takes longer than store.timeout") from None
+                    raise StoreUnavailable(reason="the disk takes longer than store.timeout") from None
                 raise
             if error is not None:
-                raise StoreUnavailable(error.detail)
+                raise StoreUnavailable(reason=error.reason)
         self._claimed.update(one.event.id for one in owed)
 
     def _disown(self, batch: Batch, owed: Iterable[Owed]) -> None:
@@ -234,8 +234,8 @@ class SqliteStore:
 
     def _on_failure(self, batches: list[Batch], error: StoreUnavailable) -> None:
         _log.error("sessions cannot be written, and are not available until they can: %s", error)
-        self._away = error.detail
-        self._locks.give_up(error.detail)
+        self._away = error.reason
+        self._locks.give_up(error.reason)
         self._generation += 1
         for batch in batches:
             for mark in batch.touched:

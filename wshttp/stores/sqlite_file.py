@@ -124,7 +124,7 @@ class SqliteFile:
         connection = self._open_connection()
         with self._reporting():
             if self._inode_there() != self._inode:
-                raise StoreUnavailable(f"{self.path} is gone: somebody moved or deleted it")
+                raise StoreUnavailable(reason=f"{self.path} is gone: somebody moved or deleted it")
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 for sql, values in statements:
@@ -151,13 +151,13 @@ class SqliteFile:
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
-            raise StoreUnavailable(f"{self.path}: {error}") from error
+            raise StoreUnavailable(reason=f"{self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise StoreUnavailable(f"{self.path} is damaged: {error}") from error
+            raise StoreUnavailable(reason=f"{self.path} is damaged: {error}") from error
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise StoreUnavailable(f"{self.path} is not open")
+            raise StoreUnavailable(reason=f"{self.path} is not open")
         return self._connection
 
     def _inode_there(self) -> tuple[int, int] | None:

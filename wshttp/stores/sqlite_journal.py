@@ -103,7 +103,7 @@ class Journal:
                 self._fail(error)
                 break
             except Exception as error:  # a fault of ours: one batch is lost and reported, not the store
-                self._fail(StoreUnavailable(f"a batch could not be written: {error!r}"))
+                self._fail(StoreUnavailable(reason=f"a batch could not be written: {error!r}"))
                 break
             batch, self._writing = self._writing, None
             self._on_written(batch)

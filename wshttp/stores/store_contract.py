@@ -1097,9 +1097,10 @@ class StoreContract:
         """N callers on two nodes under a limit of M leave M, and nobody but them has ended."""
         for limits in SEVEN.values():
             async with self._nodes() as nodes:
-                outcomes = await asyncio.gather(
-                    *(nodes[n % 2].create(_record(nodes[0], user="a"), replace(limits, make_room=False)) for n in range(50))
-                )
+                refusing = replace(limits, make_room=False)
+                records = [_record(nodes[0], user="a") for _ in range(CALLERS)]
+                calls = [nodes[n % 2].create(record, refusing) for n, record in enumerate(records)]
+                outcomes = await asyncio.gather(*calls)
                 assert sum(isinstance(outcome, Created) for outcome in outcomes) == 7
                 assert await nodes[0].count() == await nodes[1].count() == 7
 
@@ -1142,7 +1143,7 @@ class StoreContract:
         """So it is for who was replaced, who had to go for a limit, and who was past the deadline."""
         async with self._nodes() as (one, other):
             limits = Limits(max_sessions=2)
-            starts = [await self._create(one, id) for id in ("idle", "replaced", "limit")]
+            starts = [await self._create(one, name) for name in ("idle", "replaced", "limit")]
             refs = [created.record.ref for created in starts]
             await self.advance(IDLE / 2)
             for ref in refs[1:]:

@@ -4,12 +4,9 @@ local idle, absolute = given(6), given(7)
 local expectations, values, calls = tonumber(given(8)), tonumber(given(9)), tonumber(given(10))
 local hash = live_key(ref)
 
-local function shown()
-  return answer('applied', redis.call('HGETALL', redis.call('EXISTS', hash) == 1 and hash or root .. ':e:' .. ref))
-end
-
 if earlier_answer(token) then
-  return shown()
+  local session = shown_session(ref)
+  return session and answer('applied', session) or answer('ended')
 end
 local life = read_living(ref)
 if not life then
@@ -62,4 +59,4 @@ end
 write_numbers(life)
 drop_copies(ref)
 keep_answer(token, 1)
-return shown()
+return answer('applied', redis.call('HGETALL', hash))

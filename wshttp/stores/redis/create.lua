@@ -6,15 +6,11 @@ local FIRST_FIELD = 13
 
 local function shown_creation(ended)
   local entry = read_entry(ref .. '-start')
-  local hash = live_key(ref)
-  if redis.call('EXISTS', hash) == 0 then
-    hash = root .. ':e:' .. ref
-  end
-  return answer('created', entry and math.max(entry.attempt, 1) or 1, redis.call('HGETALL', hash), shown_ends(ended))
+  return answer('created', entry and math.max(entry.attempt, 1) or 1, shown_session(ref), shown_ends(ended))
 end
 
 local earlier = earlier_answer(ref)
-if earlier then
+if earlier and shown_session(ref) then
   hold_again(ref .. '-start')
   for _, ended in ipairs(earlier) do
     hold_again(ended .. '-end')

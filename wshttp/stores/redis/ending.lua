@@ -26,7 +26,7 @@ end
 
 -- Takes a life out of everything. Its last data stays until what is owed for it is settled.
 local function take_out(life, reason)
-  local ref, ended = life.ref, root .. ':e:' .. life.ref
+  local ref, ended = life.ref, ended_key(life.ref)
   redis.call('ZREM', root .. ':all', ref)
   redis.call('ZREM', root .. ':due', ref)
   redis.call('ZREM', root .. ':b:' .. life.bucket, ref)
@@ -54,14 +54,14 @@ end
 -- Ends a life on behalf of the caller.
 local function end_life(life, reason)
   take_out(life, reason)
-  local entry = new_entry('end', life.ref .. '-end', life.ref, root .. ':e:' .. life.ref, '1')
+  local entry = new_entry('end', life.ref .. '-end', life.ref, ended_key(life.ref), '1')
   tell_end(entry, life.starting)
 end
 
 -- Ends one that time has ended, on behalf of whoever asks `take_due` next.
 local function end_overdue(life, reason)
   take_out(life, reason)
-  orphan(new_entry('end', life.ref .. '-end', life.ref, root .. ':e:' .. life.ref, ''))
+  orphan(new_entry('end', life.ref .. '-end', life.ref, ended_key(life.ref), ''))
 end
 
 -- An end as the caller is told of it; nil where it is settled already.
@@ -72,7 +72,7 @@ local function shown_end(ref)
     return nil
   end
   local mine = entry.node == me and entry.attempt > 0
-  return {ref, math.max(entry.attempt, 1), mine and 0 or 1, redis.call('HGETALL', root .. ':e:' .. ref)}
+  return {ref, math.max(entry.attempt, 1), mine and 0 or 1, redis.call('HGETALL', ended_key(ref))}
 end
 
 local function shown_ends(refs)

@@ -93,11 +93,8 @@ local function strike(entry)
   redis.call('ZREM', root .. ':n:' .. entry.node, entry.call .. '/' .. entry.id)
   redis.call('ZREM', root .. ':orphans', entry.id)
   redis.call('HINCRBY', root .. ':meta', 'owed', -1)
-  local hash = live_key(ref)
-  if redis.call('EXISTS', hash) == 0 then
-    hash = root .. ':e:' .. ref
-  end
-  if redis.call('HINCRBY', hash, 'q', -1) <= 0 and hash ~= live_key(ref) then
+  local hash = stored_key(ref)
+  if redis.call('HINCRBY', hash, 'q', -1) <= 0 and hash == ended_key(ref) then
     redis.call('DEL', hash)  -- the last data of an ended session, which nobody needs any more
   end
   if entry.kind == 'start' then

@@ -102,6 +102,10 @@ class Node:
             if refused.code == "WRONGTYPE":
                 raise StoreUnusable(self._foreign()) from None
             raise StoreUnusable(f"store.url: the server does not run our scripts: {refused}") from None
+        except RedisUnavailable as error:
+            if error.reason.startswith("NOPERM"):
+                raise StoreUnusable(self._no_rights(error.reason)) from None
+            raise
 
     async def _join_again(self) -> None:
         """Introduce this node to a server that was emptied."""
@@ -121,6 +125,11 @@ class Node:
 
     def _foreign(self) -> str:
         return f"store.prefix: there are keys {self.root}:… of another program; choose another prefix than {self._prefix!r}"
+
+    def _no_rights(self, reason: str) -> str:
+        return (
+            f"store.url: the user has too few rights ({reason}); it needs ~{self.root}* &{self.root}* +@all -@dangerous"
+        )
 
     def _other_schema(self, found: bytes) -> str:
         return (

@@ -3,12 +3,13 @@ local function is_whole(text)
   return string.match(text, '^%-?%d+$') ~= nil
 end
 
--- The digits and exponent of the shortest text that is read as the same number: 15 to 17 digits are enough for any.
+-- The digits and exponent of the shortest text that is read as the same number: 15 to 17 digits are enough for any, and
+-- less for those that are too small to have as many.
 local function shortest(number)
-  for digits = 14, 16 do
+  for digits = math.abs(number) < 2.3e-308 and 0 or 14, 16 do
     local text = string.format('%.' .. digits .. 'e', number)
     if tonumber(text) == number or digits == 16 then
-      local sign, first, rest, exponent = string.match(text, '^(%-?)(%d)%.(%d+)e([+-]%d+)$')
+      local sign, first, rest, exponent = string.match(text, '^(%-?)(%d)%.?(%d*)e([+-]%d+)$')
       return sign, (string.gsub(first .. rest, '0+$', '')), tonumber(exponent)
     end
   end

@@ -16,6 +16,8 @@ _NUMBERS: Final = Struct("<7d")
 
 _DATA: Final = b"d:"
 
+_NO_ACCOUNT: Final = b'[[],""]'
+
 
 def encode(text: str) -> bytes:
     """Return text as it is stored, whatever it is."""
@@ -66,11 +68,20 @@ def fields_of(record: Record) -> Iterator[str | bytes]:
 
 def read_record(fields: list[bytes], forgiven: float) -> Record:
     """Read a session; `forgiven` is that of the reply it came with."""
-    facts = dict(zip(fields[::2], fields[1::2], strict=True))
+    facts: dict[bytes, bytes] = {}
+    keys, texts = [], []
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        if name[:2] == _DATA:
+            keys.append(name[2:].decode())
+            texts.append(value)
+        else:
+            facts[name] = value
+    # All that is JSON is read at one go: a call for each would take most of the time.
+    rest = (facts[b"f"], facts.get(b"r", _NO_ACCOUNT), facts.get(b"t", b"null"), *texts)
+    constants, (roles, version), start, *values = json.loads("[" + b",".join(rest).decode() + "]")
     idle, absolute, restarted, access, warned, size, revision = _NUMBERS.unpack(facts[b"n"])
-    ref, identity, remote_ip, created_at, user_agent = json.loads(facts[b"f"])
-    user, account, start, reason = facts.get(b"u"), facts.get(b"r"), facts.get(b"t"), facts.get(b"y")
-    roles, version = json.loads(account) if account else ((), "")
+    ref, identity, remote_ip, created_at, user_agent = constants
+    user, reason = facts.get(b"u"), facts.get(b"y")
     return Record(
         ref,
         facts[b"k"],
@@ -86,8 +97,8 @@ def read_record(fields: list[bytes], forgiven: float) -> Record:
         tuple(roles),
         version,
         user_agent,
-        json.loads(start) if start else None,
-        {name[2:].decode(): json.loads(text) for name, text in facts.items() if name.startswith(_DATA)},
+        start,
+        dict(zip(keys, values, strict=True)),
         int(size),
         b"o" in facts,
         int(revision),
@@ -98,7 +109,7 @@ def read_record(fields: list[bytes], forgiven: float) -> Record:
 
 def read_ended(shown: list[Any], forgiven: float) -> Ended:
     """Read an end as `shown_end` in `ending.lua` tells it."""
-    ref, attempt, elsewhere, fields = shown
+    _, attempt, elsewhere, fields = shown
     record = read_record(fields, forgiven)
     return Ended(record, end_event(record, attempt), elsewhere=bool(elsewhere))
 
@@ -110,12 +121,12 @@ def end_event(record: Record, attempt: int) -> Event:
 
 def read_entry(shown: list[Any], forgiven: float) -> tuple[Record, Event]:
     """Read an entry as `shown_entry` in `take_due.lua` tells it."""
-    id, kind, attempt, payload, fields = shown
+    event_id, kind, attempt, payload, fields = shown
     record = read_record(fields, forgiven)
     if kind == b"end":
         return record, end_event(record, int(attempt))
     name, data = json.loads(payload) if payload else ("", None)
-    return record, Event(id.decode(), kind.decode(), record.ref, int(attempt), name=name, data=data)
+    return record, Event(event_id.decode(), kind.decode(), record.ref, int(attempt), name=name, data=data)
 
 
 def copy_of(record: Record) -> Record:

@@ -4,11 +4,8 @@ local has_holder, holder_key, holder_user = given(6) == '1', given(7), given_tex
 local max_per_user, may_end = tonumber(given(9)), given(10) == '1'
 
 local function shown(ended)
-  local hash = live_key(ref)
-  if redis.call('EXISTS', hash) == 0 then
-    hash = root .. ':e:' .. ref
-  end
-  return answer('renewed', redis.call('HGETALL', hash), shown_ends(ended))
+  local session = shown_session(ref)
+  return session and answer('renewed', session, shown_ends(ended)) or answer('ended')
 end
 
 local earlier = earlier_answer(token)

@@ -5,6 +5,21 @@ local function live_key(ref)
   return root .. ':s:' .. ref
 end
 
+local function ended_key(ref)
+  return root .. ':e:' .. ref
+end
+
+-- Where a session is kept: nobody needs to know whether it has ended.
+local function stored_key(ref)
+  return redis.call('EXISTS', live_key(ref)) == 1 and live_key(ref) or ended_key(ref)
+end
+
+-- All of a session, as the caller reads it; nil where nothing is left.
+local function shown_session(ref)
+  local fields = redis.call('HGETALL', stored_key(ref))
+  return #fields > 0 and fields or nil
+end
+
 -- What a step has to know of a live session; nil where there is none.
 local function read_life(ref)
   local found = redis.call('HMGET', live_key(ref), 'n', 'u', 'b', 'k', 'o')

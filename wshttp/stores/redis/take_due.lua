@@ -15,17 +15,9 @@ local function spend(count)
   end
 end
 
-local function shown_session(ref)
-  local hash = live_key(ref)
-  if redis.call('EXISTS', hash) == 0 then
-    hash = root .. ':e:' .. ref
-  end
-  return redis.call('HGETALL', hash)
-end
-
 local function shown_entry(id)
   local entry = redis.call('HMGET', entry_key(id), 'kind', 'ref', 'attempt', 'payload')
-  return {id, entry[1], entry[3], entry[4], entry[1] and shown_session(entry[2])}
+  return entry[1] and {id, entry[1], entry[3], entry[4], shown_session(entry[2])} or nil
 end
 
 local function each(list, show)
@@ -75,7 +67,7 @@ local function take_orphan(id)
   if not entry then
     return
   end
-  local starting = redis.call('HGET', live_key(entry.ref), 'o') or redis.call('HGET', root .. ':e:' .. entry.ref, 'o')
+  local starting = redis.call('HGET', stored_key(entry.ref), 'o')
   local is_news = entry.kind == 'end' and entry.told == ''
   if is_news then
     tell_end(entry, starting)
