@@ -17,8 +17,9 @@ SECONDS = 0.6
 
 @dataclass(frozen=True)
 class Round:
-    """Answers per second, and microseconds that the server computed for each."""
+    """Answers, how many of them per second, and microseconds that the server computed for each."""
 
+    answers: int
     rate: float
     cost: float
 
@@ -33,7 +34,7 @@ def table_of_rates(title: str, unit: str, conversation: Callable[[str], Conversa
         ["server", "per second", "ratio", "µs", "ratio"],
     )
     with hello_servers.both() as servers:
-        rounds = [[_round(server, conversation, seconds) for server in servers] for _ in range(ROUNDS)]
+        rounds = [[round_with(server, conversation, seconds) for server in servers] for _ in range(ROUNDS)]
     stock = [pair[1] for pair in rounds]
     for name, results in (("wshttp, with a session", [pair[0] for pair in rounds]), ("stock Tornado, without", stock)):
         rates, costs = [each.rate for each in results], [each.cost for each in results]
@@ -47,8 +48,9 @@ def table_of_rates(title: str, unit: str, conversation: Callable[[str], Conversa
     return table
 
 
-def _round(server: HelloServer, conversation: Callable[[str], Conversation], seconds: float) -> Round:
+def round_with(server: HelloServer, conversation: Callable[[str], Conversation], seconds: float) -> Round:
+    """Talk with a server for so many seconds."""
     host = f"{hello_servers.HOST}:{server.port}"
     before = server.computed()
     answers, took = asyncio.run(rate(hello_servers.HOST, server.port, conversation(host), seconds))
-    return Round(answers / took, (server.computed() - before) / answers * 1e6)
+    return Round(answers, answers / took, (server.computed() - before) / answers * 1e6)

@@ -59,8 +59,15 @@ class Cluster:
 
 async def create(store: RedisStore, id: str | None = None, *, limits: Limits = Limits(), **facts: Any) -> Created:  # noqa: B008 -- it is frozen
     """Create a session that must be let in."""
+    created = await store.create(new_record(store, id, **facts), limits)
+    assert isinstance(created, Created), created
+    return created
+
+
+def new_record(store: RedisStore, id: str | None = None, **facts: Any) -> Record:
+    """Return the record of a session that is about to be created; without `id`, under an id of its own."""
     now, ref = store.now(), new_ref()
-    record = Record(
+    return Record(
         ref=ref,
         key=SessionId.app(ref if id is None else id).key,
         identity="app",
@@ -73,9 +80,6 @@ async def create(store: RedisStore, id: str | None = None, *, limits: Limits = L
         absolute_timeout=facts.pop("absolute_timeout", 43_200.0),
         **facts,
     )
-    created = await store.create(record, limits)
-    assert isinstance(created, Created), created
-    return created
 
 
 async def write(store: RedisStore, ref: str, **values: Any) -> Record:

@@ -145,6 +145,10 @@ class Verdict:
         """Whether what was told at a time may have been lost with the disk's last writes."""
         return any(lost.since <= at < lost.until for lost in self.allowed.lost)
 
+    def _uncertain(self, asked: Asked) -> bool:
+        """Whether what was answered may have been undone: it was done at some time between question and answer."""
+        return any(lost.since <= asked.answered and asked.sent < lost.until for lost in self.allowed.lost)
+
     def _seconds(self, since: int, ref: str) -> float:
         return float(self.ends[ref]["at"] - since) / SECOND
 
@@ -234,9 +238,7 @@ class Verdict:
     def _numbers(self) -> Iterator[str]:
         """Each increment that was answered counts once; one without an answer at most once."""
         for ref, asked in self._asked.items():
-            told = [
-                each.told["n"] for each in asked if each.ok and "n" in each.told and not self._undone(each.answered)
-            ]
+            told = [each.told["n"] for each in asked if each.ok and "n" in each.told and not self._uncertain(each)]
             if not ref or not told or ref not in self.ends:
                 continue
             final = self.ends[ref]["data"].get("n", 0)
@@ -254,7 +256,7 @@ class Verdict:
             data = self.ends[ref]["data"]
             for each in asked:
                 found = data.get(each.key, 0)
-                if each.kind == "hit" and each.ok and not self._undone(each.answered) and found < each.value:
+                if each.kind == "hit" and each.ok and not self._uncertain(each) and found < each.value:
                     yield f"{ref} has {found} under {each.key}, and {each.value} was answered"
 
     # --- times ----------------------------------------------------------------------------------------

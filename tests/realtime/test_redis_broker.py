@@ -15,6 +15,7 @@ from wshttp.realtime.broker import Broker
 from wshttp.realtime.broker_contract import Ear
 from wshttp.realtime.redis_broker import RedisBroker
 from wshttp.redis.link import RedisLink
+from wshttp.redis.refusals import RedisRefused
 from wshttp.testing import BrokerContract
 
 PATIENCE = 5.0
@@ -133,6 +134,27 @@ async def test_prefixes_do_not_hear_each_other(redis_server: Any, redis_prefix: 
         await same.has(2)
         one.broker.say(b"end")
         assert await two.has(1) == [b"end"]
+
+
+async def test_word_that_redis_refuses_does_not_hold_up_the_others(
+    redis_server: Any, redis_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is lost, which is logged; those after it are heard."""
+    async with ears(redis_server, redis_prefix) as (one, two):
+        call = one.broker._link.call
+
+        async def refuse(command: str, channel: str, word: bytes) -> Any:
+            if b"bad" in word:
+                raise RedisRefused("ERR", "no such word")
+            return await call(command, channel, word)
+
+        one.broker._link.call = refuse
+        for word in (b"a", b"bad", b"b"):
+            one.broker.say(word)
+        assert await two.has(2) == [b"a", b"b"]
+        assert two.returns == 1
+        await until(lambda: not one.broker._waiting)
+        assert [record.message for record in caplog.records] == ["Redis did not take a word: ERR no such word"]
 
 
 @pytest.mark.feature("W9")

@@ -116,20 +116,63 @@ async def test_connection_that_is_lost_is_told_and_made_again(redis_server: Redi
             assert ears.heard == ["lost", "back", (one, b"again"), (three, b"again")]
 
 
+@asynccontextmanager
+async def delaying_pings(server: RedisServer, go_on: asyncio.Event) -> AsyncIterator[str]:
+    """Carry connections to a server, each PING of a subscription only when it may go on; yields the URL."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            before, ping, after = data.partition(b"*2\r\n$4\r\nPING")
+            writer.write(before)
+            if ping:
+                await go_on.wait()
+                writer.write(ping + after)
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(str(server.socket))
+        await asyncio.gather(carry(reader, back), carry(there, writer), return_exceptions=True)
+
+    relay = await asyncio.start_server(connect, "127.0.0.1", 0)
+    async with relay:
+        yield f"redis://127.0.0.1:{relay.sockets[0].getsockname()[1]}"
+
+
 async def test_what_comes_while_it_is_joining_is_heard_after_it_is_back(
     redis_server: RedisServer, redis_prefix: str
 ) -> None:
-    """Who is told that it is back can rely on it that nothing was heard too early."""
-    ears = Ears()
+    """Who is told that it is back can rely on it that nothing was heard too early, and that nothing is missing since."""
+    ears, go_on = Ears(), asyncio.Event()
+    go_on.set()
+    async with (
+        delaying_pings(redis_server, go_on) as url,
+        linked(redis_server.url()) as link,
+        subscribed(url, redis_prefix, ears=ears) as subscription,
+    ):
+        go_on.clear()
+        await link.call("CLIENT", "KILL", "TYPE", "pubsub")
+        while not await link.call("PUBLISH", redis_prefix, "early"):
+            await asyncio.sleep(0)
+        assert ears.heard == ["lost"]
+        go_on.set()
+        await until(lambda: subscription.available)
+        await subscription.settled()
+        assert ears.heard == ["lost", "back", (redis_prefix, b"early")]
+
+
+async def test_wait_ends_with_the_connection(redis_server: RedisServer) -> None:
+    """What was asked on it will not be answered on the next."""
     with Proxy(str(redis_server.socket)) as proxy:
-        async with subscribed(f"redis://127.0.0.1:{proxy.port}", redis_prefix, ears=ears) as subscription:
+        async with subscribed(f"redis://127.0.0.1:{proxy.port}", ears=Ears()) as subscription:
+            proxy.stall("back")
+            wait = asyncio.create_task(subscription.settled())
+            assert await asyncio.to_thread(proxy.keeps, "back")
             proxy.cut()
-            await until(lambda: ears.heard == ["lost"])
-            while redis_server.ask("PUBLISH", redis_prefix, "early") == 0:
-                await asyncio.sleep(0)
+            with pytest.raises(RedisUnavailable, match=r"reset|closed"):
+                await soon(wait)
+            proxy.heal()
             await until(lambda: subscription.available)
             await subscription.settled()
-            assert ears.heard == ["lost", "back", (redis_prefix, b"early")]
 
 
 async def test_server_that_hangs_is_noticed_without_a_message(make_redis: MakeRedis) -> None:

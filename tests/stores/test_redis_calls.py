@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from faults.proxy import Proxy
-from redis_nodes import Cluster, create, due, write
+from redis_nodes import Cluster, create, due, new_record, write
 from redis_servers import RedisServer
 from serving import soon, until
 
@@ -17,7 +17,7 @@ from wshttp.errors import StoreUnavailable
 from wshttp.sessions.changes import Changes, Scheduled
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.record import Reason, Record
-from wshttp.stores import Ended, Limits
+from wshttp.stores import Created, Ended, Limits
 from wshttp.stores.redis.store import RedisStore
 
 
@@ -164,6 +164,44 @@ async def test_call_that_is_cancelled_loses_nothing(cluster: Cluster) -> None:
             assert Counter((one.event.kind, one.event.attempt) for one in owed) == {("start", 2): 3, ("end", 2): 2}
             for one in owed:
                 await store.settle(one.event)
+            assert await store.owed() == 0
+
+
+async def test_creation_that_is_asked_for_again_is_not_handed_out(cluster: Cluster) -> None:
+    """Who heard nothing, asked again, and was answered has the start, and nobody else."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            await know_scripts(store)
+            for seconds in (0, 21):
+                record = new_record(store)
+                await cancel(wire, store.create(record, Limits()))
+                cluster.advance(seconds)
+                await store.renew_lease()
+                assert len((await due(store)).owed) == bool(seconds)
+                again = await store.create(record, Limits())
+                assert isinstance(again, Created)
+                cluster.advance(21)
+                assert not (await due(store)).owed
+                await store.settle(again.event)
+                assert await store.owed() == 0
+
+
+async def test_end_waits_for_a_start_that_nobody_heard_of(cluster: Cluster) -> None:
+    """Also on the node that was to deliver it: the start comes first, when it is handed out again."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            await know_scripts(store)
+            record = new_record(store)
+            await cancel(wire, store.create(record, Limits()))
+            ended = await store.end(record.ref, Reason.ADMIN)
+            assert ended is not None
+            assert ended.elsewhere
+            assert not (await due(store)).owed
+            cluster.advance(21)
+            for kind, attempt in (("start", 2), ("end", 1)):
+                [owed] = (await due(store)).owed
+                assert (owed.event.kind, owed.event.attempt) == (kind, attempt)
+                await store.settle(owed.event)
             assert await store.owed() == 0
 
 

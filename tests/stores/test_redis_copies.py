@@ -191,9 +191,12 @@ async def test_grace_answers_reads_for_a_while(cluster: Cluster) -> None:
             for found in (by_key, by_ref):
                 assert isinstance(found, Record)
                 assert (found.ref, found.data, found.last_access_at) == (known.ref, {"a": 1}, store.now())
+            assert [getattr(found, "ref", None) for found in await store.load_many([known.key] * 2)] == [known.ref] * 2
             for key in (unread.key, ended.key, SessionId.app("unknown").key):
                 with pytest.raises(StoreUnavailable):
                     await store.load(key, touch=True)
+                with pytest.raises(StoreUnavailable):
+                    await store.load_many([known.key, key])
             with pytest.raises(StoreUnavailable):
                 await write(store, known.ref, a=2)
             cluster.clock.advance(2)

@@ -17,7 +17,7 @@ from typing import Final
 from wshttp.realtime.broker import Heard, Notice
 from wshttp.realtime.numbers import Numbers, Verdict
 from wshttp.redis.link import RedisLink
-from wshttp.redis.refusals import RedisRefused, RedisUnavailable
+from wshttp.redis.refusals import RedisUnavailable
 from wshttp.redis.subscription import Subscription
 
 MAX_WORDS: Final = 20_000
@@ -144,7 +144,7 @@ class RedisBroker:
                 replies = await asyncio.gather(
                     *(self._link.call("PUBLISH", channel, word) for channel, word in batch), return_exceptions=True
                 )
-                done = next((n for n, reply in enumerate(replies) if _is_outage(reply)), len(batch))
+                done = next((n for n, reply in enumerate(replies) if isinstance(reply, RedisUnavailable)), len(batch))
                 for reply in replies[:done]:
                     if isinstance(reply, BaseException):
                         _log.error("Redis did not take a word: %s", reply)
@@ -204,8 +204,3 @@ def _unframed(message: bytes) -> tuple[tuple[str, int] | None, bytes]:
     if line_feed and name.isalnum() and number.isdigit():
         return (name.decode(), int(number)), word
     return None, message
-
-
-def _is_outage(reply: object) -> bool:
-    """Whether a word may not have gone out, and may when it is sent again."""
-    return isinstance(reply, BaseException) and not isinstance(reply, RedisRefused)

@@ -77,10 +77,10 @@ _log = logging.getLogger("wshttp.nodes")
 class Copies(Protocol):
     """What keeps copies of sessions that others may change."""
 
-    def drop(self, ref: str) -> None:
+    def drop(self, ref: str, /) -> None:
         """Keep no copy of this session that was made before."""
 
-    def trust(self, complete: bool) -> None:
+    def trust(self, complete: bool, /) -> None:
         """Say whether every change is heard of from now on. When that begins, copies made before are no good."""
 
 
@@ -159,6 +159,7 @@ class Relay:
             return
         self._owes_all = False
         self.flush()
+        self._trust(False)
         self._hub.elsewhere = Nobody()
         self._say("bye", self.node)
         tasks = [task for task in (self._heart, self._telling) if task is not None]
@@ -181,6 +182,10 @@ class Relay:
         self._trust(True)
         self.directory.keep(self._now())
         self._introduce()
+        self.doubt_all()
+
+    def doubt_all(self) -> None:
+        """Ask the store about all sessions that have sockets here, or are kept here."""
         self._doubts.add([*self._hub.sessions(), *self._sessions.pinned])
 
     def _trust(self, complete: bool) -> None:

@@ -8,6 +8,6 @@ end
 if at > late_after then
   return answer('late')  -- the caller has been told that it failed; it must not be done behind their back
 end
-for n = 5 + tonumber(ARGV[4]), #ARGV, 2 do
-  tell_touch(ARGV[n], tonumber(ARGV[n + 1]))
+for n = own_count + 1, #ARGV - 5, 2 do
+  tell_touch(given(n), tonumber(given(n + 1)))
 end

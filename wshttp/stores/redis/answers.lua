@@ -14,10 +14,12 @@ local function keep_answer(token, said)
   redis.call('SET', answers_key(token), cmsgpack.pack(said), 'PX', math.ceil(seconds * 1000))
 end
 
--- An entry whose first answer was lost, and which was taken back since, is the caller's again.
+-- An entry whose first answer was lost is the caller's by this one: it is not taken back, or not any more.
 local function hold_again(id)
   local entry = read_entry(id)
-  if entry and entry.node == me and redis.call('ZREM', root .. ':orphans', id) == 1 then
+  if entry and entry.node == me then
+    redis.call('ZREM', root .. ':orphans', id)
+    redis.call('ZREM', root .. ':n:' .. me, entry.call .. '/' .. id)
     note_owner(entry)
   end
 end

@@ -47,7 +47,7 @@ local life = {ref = ref, user = user, bucket = bucket, key = key, idle = tonumbe
   absolute = tonumber(given(11)), restarted = at, access = idle_at, warned = 0, size = tonumber(given(12)), revision = 0}
 local hash = live_key(ref)
 redis.call('HSET', hash, 'k', key, 'b', bucket, 'o', '1')
-for n = FIRST_FIELD, tonumber(ARGV[4]), 2 do
+for n = FIRST_FIELD, own_count, 2 do
   redis.call('HSET', hash, given(n), given(n + 1))
 end
 write_numbers(life)

@@ -36,7 +36,9 @@ local function take_out(life, reason)
   redis.call('RENAME', live_key(ref), ended)
   life.revision, life.reason = life.revision + 1, reason
   redis.call('HSET', ended, 'n', packed(life), 'y', reason)
-  bury(life.key, ref, reason, redis.call('HGET', ended, 't') or '')
+  if redis.call('GET', root .. ':k:' .. life.key) == 's' .. ref then
+    bury(life.key, ref, reason, redis.call('HGET', ended, 't') or '')
+  end
   drop_copies(ref)
 end
 

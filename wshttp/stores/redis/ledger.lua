@@ -49,13 +49,16 @@ local function park(entry)
   redis.call('ZADD', root .. ':p:' .. entry.ref, entry.seq, entry.id)
 end
 
+-- Whether the caller delivers an entry, as far as it knows: it may not have heard that it was given it.
+local function delivers(id)
+  local owner = redis.call('HMGET', entry_key(id), 'node', 'call')
+  return owner[1] == me and not redis.call('ZSCORE', root .. ':orphans', id)
+    and not string.find(unheard, owner[2] .. ' ', 1, true)
+end
+
 -- Whether the caller may be given more of a session: its start is over, or is the caller's own to deliver.
 local function may_follow(ref, starting)
-  if not starting then
-    return true
-  end
-  local id = ref .. '-start'
-  return redis.call('HGET', entry_key(id), 'node') == me and not redis.call('ZSCORE', root .. ':orphans', id)
+  return not starting or delivers(ref .. '-start')
 end
 
 -- What a node was given and will not deliver goes to whoever asks next. `member` is as in `n:<node>`.

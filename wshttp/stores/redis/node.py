@@ -29,6 +29,9 @@ _CLOCKS: Final = Struct("<dd")
 _HEADER: Final = Struct("<7d")
 """What every call says of itself; see `caller.lua`."""
 
+_NOT_ADMITTED: Final = (b"flushed", b"schema", b"late")
+"""Answers of `admit.lua`: nothing was done, nor was anything taken in."""
+
 _log = logging.getLogger("wshttp.store")
 
 
@@ -175,6 +178,8 @@ class Node:
                 _log.error("the store refuses %s: %s", name, error)
                 raise RedisUnavailable(str(error)) from None
             raise
+        if reply[1] in _NOT_ADMITTED:
+            self.touches.give_back(touches)
         return self._heard(reply, mark)
 
     def _next_call(self) -> str:
@@ -187,7 +192,8 @@ class Node:
         header = _HEADER.pack(
             now, now + self._timeout, self._lease, self.tombstone, self.warn_before, self._caching, untold
         )
-        return [self.name, call, header, len(given), *given, *chain.from_iterable(touches)]
+        unheard = "".join(f"{earlier} " for earlier in self._unheard)
+        return [self.name, call, header, unheard, len(given), *given, *chain.from_iterable(touches)]
 
     def _heard(self, reply: list[Any], mark: float) -> list[Any]:
         now, forgiven = _CLOCKS.unpack(reply[0])

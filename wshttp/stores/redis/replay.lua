@@ -1,6 +1,6 @@
 -- What the caller has ended and settled a moment ago, told again: a failover may have brought it back. In groups of four:
 -- what it was (`end` or `settled`), the entry's id and attempt, and why it ended.
-for n = 1, tonumber(ARGV[4]), 4 do
+for n = 1, own_count, 4 do
   local what, id, attempt, reason = given(n), given(n + 1), given(n + 2), given(n + 3)
   local entry = read_entry(id)
   if what == 'settled' then

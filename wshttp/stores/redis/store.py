@@ -105,7 +105,7 @@ class RedisStore:
             timeout=timeout,
             lease=lease,
             scripts=Scripts(time_script),
-            caching=cache > 0,
+            caching=self._copies.wanted,
         )
         self._turns = Turns()
         self._waiters = count()
@@ -209,16 +209,15 @@ class RedisStore:
     # --- a life goes on -----------------------------------------------------------------------------
 
     async def load(self, key: bytes, *, touch: bool) -> Record | Tombstone | None:
-        ref = self._copies.ref_of(key)
         asked_at = self.now()
-        copy = self._copies.fresh(ref, asked_at)
-        if copy is not None and copy.key == key and not (touch and copy.warned):
+        copy = self._copies.fresh(self._copies.ref_of(key), asked_at)
+        if copy is not None and not (touch and copy.warned):
             return self._seen(copy, touch)
         try:
             reply = await self._node.ask("load", key, int(touch))
         except StoreUnavailable:
-            copy = self._copies.in_grace(ref, self.now())
-            if copy is None or copy.key != key:
+            copy = self._in_grace(key)
+            if copy is None:
                 raise
             return self._seen(copy, touch)
         return self._found(reply[1:], asked_at, touch)
@@ -243,10 +242,22 @@ class RedisStore:
     async def load_many(self, keys: Sequence[bytes]) -> list[Record | Tombstone | None]:
         found: list[Record | Tombstone | None] = []
         for start in range(0, len(keys), FOUND_AT_ONCE):
-            asked_at, some = self.now(), keys[start : start + FOUND_AT_ONCE]
-            reply = await self._node.ask("load_many", *some)
-            found += [self._found(one, asked_at, touch=False) for one in reply[2]]
+            found += await self._load_some(keys[start : start + FOUND_AT_ONCE])
         return found
+
+    async def _load_some(self, keys: Sequence[bytes]) -> list[Record | Tombstone | None]:
+        asked_at = self.now()
+        try:
+            reply = await self._node.ask("load_many", *keys)
+        except StoreUnavailable:
+            copies = [self._in_grace(key) for key in keys]
+            if None in copies:
+                raise
+            return [copy and self._seen(copy, touch=False) for copy in copies]
+        return [self._found(one, asked_at, touch=False) for one in reply[2]]
+
+    def _in_grace(self, key: bytes) -> Record | None:
+        return self._copies.in_grace(self._copies.ref_of(key), self.now())
 
     def _found(self, said: list[Any], asked_at: float, touch: bool) -> Record | Tombstone | None:
         """Read what a look-up says."""

@@ -35,7 +35,7 @@ end
 
 -- What was given in calls that nobody heard, and to nodes that have died, is there for everybody again.
 local function take_back_unheard()
-  for n = 2, tonumber(ARGV[4]) do
+  for n = 2, own_count do
     local given_by = given(n)
     for _, member in ipairs(redis.call('ZRANGE', root .. ':n:' .. me, '[' .. given_by .. '/', '(' .. given_by .. '0',
       'BYLEX')) do  -- '0' is what follows '/'
