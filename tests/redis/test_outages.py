@@ -148,6 +148,16 @@ async def test_connection_that_the_server_closes_is_made_again(redis_server: Red
         assert await link.call("ECHO", 1) == b"1"
 
 
+async def test_connection_that_lasted_long_is_waited_for_as_one_that_did_not(redis_server: RedisServer) -> None:
+    """An outage begins when the connection is lost."""
+    async with linked(redis_server.url(), timeout=0.5) as link:
+        for _ in range(3):
+            assert await link.call("BLPOP", "nothing", 0.2) is None
+        redis_server.disconnect_clients()
+        await until(lambda: not link.available)
+        assert await link.call("ECHO", 1) == b"1"
+
+
 async def test_call_may_be_late_without_the_connection_being_lost(redis_server: RedisServer) -> None:
     """As long as answers come, it is not broken; that of the late call is nobody's."""
     async with linked(redis_server.url(), timeout=0.5) as link:

@@ -186,6 +186,22 @@ async def test_creation_that_is_asked_for_again_is_not_handed_out(cluster: Clust
                 assert await store.owed() == 0
 
 
+async def test_calls_that_were_never_sent_leave_nothing_to_take_back(cluster: Cluster) -> None:
+    """However long an outage is and however many calls fail in it."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url, timeout=0.2) as store:
+            wire.refuse()
+            await until(lambda: not store.available)
+            for _ in range(50):
+                with pytest.raises(StoreUnavailable):
+                    await create(store)
+            cluster.advance(1)
+            assert store._node.unheard() == []
+            wire.heal()
+            await until(lambda: store.available)
+            assert (await store.count(), await store.owed()) == (0, 0)
+
+
 async def test_end_waits_for_a_start_that_nobody_heard_of(cluster: Cluster) -> None:
     """Also on the node that was to deliver it: the start comes first, when it is handed out again."""
     with cluster.wire() as (wire, url):

@@ -85,7 +85,8 @@ class Keeper:
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self.lose(loop.time(), await self._serve())
+            reason = await self._serve()
+            self.lose(loop.time(), reason)
             self._lost()
             self._connection = await self._reconnect()
             _log.info("the %s is back after %.1f s", self._name, loop.time() - (self.away_since or 0.0))

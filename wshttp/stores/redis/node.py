@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
-from itertools import chain, count
+from itertools import chain, count, islice
 from struct import Struct
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from wshttp.stores.redis.touches import TOLD_AT_ONCE, Touches
 LEFT_AT_ONCE: Final = 500
 """Entries that are given back in one call."""
 
-UNHEARD_AT_ONCE: Final = 100
+UNHEARD_AT_ONCE: Final = 200
 """Calls whose gifts are taken back in one call."""
 
 _CLOCKS: Final = Struct("<dd")
@@ -62,6 +62,7 @@ class Node:
         self._caching = caching
         self.link = RedisLink(url, timeout=timeout, on_connect=self._join, root=self.root)
         self._numbers = count()
+        self._joins = 0
         self._unheard: dict[str, float] = {}  # calls that gave us something we never heard of, and until when they may
 
     @property
@@ -97,6 +98,7 @@ class Node:
                 *(self.name, self._lease, self.time.heard_at, self.secret),
             )
             self._joined(self._heard(reply, mark), is_back)
+            self._joins += 1
             for again in self.recent.told_again(self.time.now()):
                 arguments = self._arguments(self._next_call(), again)
                 mark = self.time.mark()
@@ -166,14 +168,15 @@ class Node:
     async def _ask(self, name: str, given: tuple[Any, ...], gives: bool, untold: bool) -> list[Any]:
         call, sent_at = self._next_call(), self.time.now()
         touches = self.touches.take(sent_at - self.time.forgiven)
-        arguments = self._arguments(call, given, touches, untold=untold and len(self.touches) > 0)
-        mark = self.time.mark()
+        unheard = "".join(f"{earlier} " for earlier in self._unheard) if gives else ""
+        arguments = self._arguments(call, given, touches, unheard=unheard, untold=untold and len(self.touches) > 0)
+        mark, is_away, joins = self.time.mark(), not self.available, self._joins
         try:
             reply = await self.link.script(self._scripts[name], self.root, *arguments)
         except BaseException as error:
             self.touches.give_back(touches)
-            if gives:
-                self._unheard[call] = sent_at + self._timeout
+            if gives and not (is_away and joins == self._joins):
+                self._unheard[call] = sent_at + self._timeout  # it was sent, or may have been
             if isinstance(error, RedisRefused):
                 _log.error("the store refuses %s: %s", name, error)
                 raise RedisUnavailable(str(error)) from None
@@ -186,13 +189,18 @@ class Node:
         return f"{self.name}.{next(self._numbers):x}"
 
     def _arguments(
-        self, call: str, given: Sequence[Any], touches: Iterable[tuple[str, float]] = (), *, untold: bool = False
+        self,
+        call: str,
+        given: Sequence[Any],
+        touches: Iterable[tuple[str, float]] = (),
+        *,
+        unheard: str = "",
+        untold: bool = False,
     ) -> list[Any]:
         now = self.time.now()
         header = _HEADER.pack(
             now, now + self._timeout, self._lease, self.tombstone, self.warn_before, self._caching, untold
         )
-        unheard = "".join(f"{earlier} " for earlier in self._unheard)
         return [self.name, call, header, unheard, len(given), *given, *chain.from_iterable(touches)]
 
     def _heard(self, reply: list[Any], mark: float) -> list[Any]:
@@ -209,9 +217,9 @@ class Node:
             await self._ask("touches", (), gives=False, untold=False)
 
     def unheard(self) -> list[str]:
-        """Return calls that will not be done any more, and whose answers were not heard."""
+        """Return calls that will not be done any more, and whose answers were not heard; some of them, if there are many."""
         now = self.time.now()
-        return [call for call, until in self._unheard.items() if until < now][:UNHEARD_AT_ONCE]
+        return list(islice((call for call, until in self._unheard.items() if until < now), UNHEARD_AT_ONCE))
 
     def took_back(self, calls: list[str]) -> None:
         """What these gave has been taken back."""

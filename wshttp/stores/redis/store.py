@@ -54,7 +54,7 @@ from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombst
 from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
 from wshttp.stores.redis import records
 from wshttp.stores.redis.copies import Copies
-from wshttp.stores.redis.node import Node
+from wshttp.stores.redis.node import UNHEARD_AT_ONCE, Node
 from wshttp.stores.redis.scripts import Scripts
 from wshttp.stores.redis.turns import Turns
 
@@ -400,7 +400,7 @@ class RedisStore:
             self._read_ends(ended),
             [records.read_entry(one, forgiven) for one in scheduled],
             [Owed(*records.read_entry(one, forgiven)) for one in owed],
-            bool(more),
+            bool(more) or len(unheard) == UNHEARD_AT_ONCE,
         )
         for one in due.owed:
             if one.event.kind == "end":
