@@ -42,7 +42,7 @@ FAULTS ?= 100
 faults: .venv/installed-test redis-server ## kill servers and break disks, many times (FAULTS="..." says how many)
 	WSHTTP_FAULTS=$(FAULTS) $(VENV_PYTHON) -m pytest -s tests/faults tests/sessions/test_state_machine.py tests/stores $(ARGS)
 
-bench: .venv/installed ## print the figures of this machine
+bench: .venv/installed-test redis-server ## print the figures of this machine
 	$(VENV_PYTHON) -m benchmarks
 
 clean: ## remove what the other targets made, .venv too

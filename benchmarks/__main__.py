@@ -7,7 +7,10 @@ import importlib
 
 from benchmarks import machine
 
-NAMES = ("memory_store", "mass_end", "http_requests", "websocket_echo")
+NAMES = (
+    "memory_store", "mass_end", "http_requests", "websocket_echo",
+    "round_trips", "stores", "logout", "lateness", "capacity",
+)  # fmt: skip
 
 
 def main() -> None:

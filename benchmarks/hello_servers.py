@@ -108,7 +108,8 @@ async def _echo(connection: Connection, message: str | bytes) -> None:
 
 
 async def _tally(connection: Connection, message: str | bytes) -> None:
-    _add_one(connection.session)
+    if connection.session is not None:
+        _add_one(connection.session)
     await connection.send(message)
 
 

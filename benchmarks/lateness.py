@@ -11,10 +11,10 @@ import contextlib
 import os
 import time
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from typing import Any
@@ -22,12 +22,13 @@ from typing import Any
 from benchmarks.population import population
 from benchmarks.process import beside_a_process
 from benchmarks.redis_server import redis_server
+from benchmarks.steps import begin, for_all
 from benchmarks.table import Table
 from benchmarks.timing import percentile
 from wshttp import Server, Session, Settings, logs
 from wshttp.collector import Collector
 from wshttp.sessions.record import Record
-from wshttp.sessions.store import Created, Limits, Store
+from wshttp.sessions.store import Store
 
 SESSIONS = 100_000
 QUICK_SESSIONS = 300
@@ -37,9 +38,6 @@ QUICK_SPREAD = 0.2
 
 STAYING = 0.02
 """The part that does not end: how long these take to create tells how long the others will."""
-
-AT_ONCE = 64
-"""Sessions that are created at the same time."""
 
 REPORT = 0.25
 """Seconds between two reports of a server."""
@@ -63,7 +61,7 @@ def tables(quick: bool) -> list[Table]:
         "Seconds from the instant at which a session is due until its `on_session_end`; `ratio` is that of the p99.",
         ["sessions in", "due within", "p50", "p99", "worst", "ratio"],
     )
-    p99_of_memory = {}
+    p99_of_memory: dict[float, float] = {}
     for case in (
         Case("memory, one server", 1, "memory", spread),
         Case("Redis, one server", 1, "redis", spread),
@@ -129,25 +127,17 @@ async def _sweep(parent: Pipe, store: dict[str, Any], order: tuple[int, float] |
 async def _fill(store: Store, count: int, spread: float) -> None:
     """Create sessions that are due when all are there; and first some that stay."""
     staying = int(count * STAYING)
-    begin = time.perf_counter()
-    await _create(store, population(range(staying), store.now))
-    took = (time.perf_counter() - begin) / staying * count
+    started = time.perf_counter()
+    await for_all(partial(begin, store), population(range(count, count + staying), store.now))
+    took = (time.perf_counter() - started) / staying * count
     due_from = store.now() + 1.3 * took + 0.5
-    records = population(range(staying, staying + count), store.now)
-    for first in range(0, count, AT_ONCE):
-        some = list(islice(records, AT_ONCE))
-        for number, record in enumerate(some, first):
-            record.idle_timeout = due_from + spread * number / count - record.last_access_at
-        await _create(store, some)
+    await for_all(partial(begin, store), _due_from(due_from, spread, population(range(count), store.now), count))
     if store.now() > due_from:
         raise RuntimeError("the machine was too busy: sessions were due before all were there")
 
 
-async def _create(store: Store, records: Iterable[Record]) -> None:
-    await asyncio.gather(*(_create_one(store, record) for record in records))
-
-
-async def _create_one(store: Store, record: Record) -> None:
-    created = await store.create(record, Limits())
-    assert isinstance(created, Created)
-    await store.settle(created.event)
+def _due_from(first: float, spread: float, records: Iterable[Record], count: int) -> Iterator[Record]:
+    """Give each an instant of its own."""
+    for number, record in enumerate(records):
+        record.idle_timeout = first + spread * number / count - record.last_access_at
+        yield record

@@ -60,6 +60,8 @@ async def rate(host: str, port: int, conversation: Conversation, seconds: float)
     await asyncio.gather(asyncio.sleep(seconds), *(speaker.answered for speaker in speakers))
     for speaker in speakers:
         speaker.stop()
+        if speaker.unexpected:
+            raise RuntimeError(f"unexpected answer: {speaker.unexpected!r}")
     return sum(speaker.answers for speaker in speakers), time.perf_counter() - begin
 
 
@@ -72,6 +74,7 @@ class _Speaker(asyncio.Protocol):
 
     def __init__(self, conversation: Conversation) -> None:
         self.answers = 0
+        self.unexpected = b""
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._conversation = conversation
         self._request = b""
@@ -97,11 +100,12 @@ class _Speaker(asyncio.Protocol):
             self._transport.write(self._request)
 
     def _take_answer(self) -> None:
-        if not self._received.startswith(self._conversation.expected):
-            raise RuntimeError(f"unexpected answer: {self._received[:200]!r}")
-        self.answers += 1
         if not self.answered.done():
             self.answered.set_result(None)
+        if not self._received.startswith(self._conversation.expected):
+            self.unexpected = self._received[:500]
+            return
+        self.answers += 1
         self._received = b""
         self._transport.write(self._request)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
+from wshttp.sessions.data import Json, encoded_size
 from wshttp.sessions.ids import SessionId, new_ref
 from wshttp.sessions.record import Record
 
@@ -27,6 +29,11 @@ def population(numbers: Iterable[int], now: Callable[[], float], idle_timeout: f
             absolute_timeout=28_800.0,
             restarted_at=created_at,
         )
+
+
+def with_data(record: Record, data: dict[str, Json]) -> Record:
+    """Return a record that has data."""
+    return replace(record, data=data, size=sum(encoded_size(key, value) for key, value in data.items()))
 
 
 def id_of(number: int) -> SessionId:

@@ -53,7 +53,11 @@ class RedisServer:
         """Return what was spent; the questions of this class are not in it."""
         computed = self._computed() - self._computed_before
         stats: dict[str, Any] = self.client.info("commandstats")
-        ours = {name: stat for name, stat in stats.items() if name.partition("|")[0] not in ("cmdstat_info", "cmdstat_config")}
+        ours = {
+            name: stat
+            for name, stat in stats.items()
+            if name.partition("|")[0] not in ("cmdstat_info", "cmdstat_config")
+        }
         scripts = [stat for name, stat in ours.items() if name in ("cmdstat_evalsha", "cmdstat_eval")]
         run = sum(stat["calls"] for stat in scripts)
         return Usage(

@@ -27,6 +27,9 @@ STEPS = ("load", "load_ref", "create", "apply", "increment", "renew", "end", "se
 BACKGROUND = ("take_due", "lease", "touches")
 """Those that the passing of time leads to."""
 
+ALIVE = '["alive",'
+"""How the word begins that servers say to each other now and then."""
+
 READS = "a request that reads"
 """What the others are compared with."""
 
@@ -45,7 +48,7 @@ def tables(quick: bool) -> list[Table]:
         counts = _count_all(redis, times)
     reads = counts[READS].total()
     for name, found in counts.items():
-        parts = (f"{command} {number / times:.2f}" for command, number in found.most_common())
+        parts = (f"{command} {number / times:.2f}" for command, number in found.most_common() if number / times > 0.01)
         table.add(name, f"{found.total() / times:.2f}", f"{found.total() / reads:.2f}", ", ".join(parts) or "0")
     return [table]
 
@@ -100,12 +103,13 @@ def _monitor(redis: RedisServer) -> Iterator[list[str]]:
     """Collect what arrives; complete when this is left."""
     names = {script.sha: script.name for script in map(Scripts().__getitem__, (*STEPS, *BACKGROUND))}
     arrived: list[str] = []
-    with redis.client.monitor() as monitor:
+    with redis.client.monitor() as monitor:  # type: ignore[no-untyped-call]  # redis-py has no types there
         yield arrived
         redis.client.echo(MARK)
         for line in monitor.listen():
-            command, argument, *_ = [*line["command"].split(" ", 2), ""]
+            command, _, rest = line["command"].partition(" ")
+            argument = rest.partition(" ")[0]
             if (command, argument) == ("ECHO", MARK):
                 return
-            if line["client_type"] != "lua":
+            if line["client_type"] != "lua" and ALIVE not in rest:
                 arrived.append(names[argument] if command == "EVALSHA" else command)

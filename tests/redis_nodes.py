@@ -13,7 +13,7 @@ from redis_servers import RedisServer
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.ids import SessionId, new_ref
 from wshttp.sessions.record import Record
-from wshttp.stores import Created, Due, Limits
+from wshttp.stores import Created, Due, Limits, Store
 from wshttp.stores.redis.store import RedisStore
 from wshttp.testing import FakeClock
 
@@ -32,11 +32,21 @@ class Cluster:
         self.clock.advance(seconds)
         set_time(self.server, self.prefix, self.clock)
 
+    def store(self, url: str | None = None, **options: Any) -> RedisStore:
+        """Return a store, not open yet."""
+        options = {"clock": self.clock, "time_script": TEST_TIME, "timeout": 20} | options
+        return RedisStore(url or self.server.url(), prefix=self.prefix, **options)
+
+    async def kill(self, store: Store) -> None:
+        """Have a node be gone without a word, and its lease be over."""
+        assert isinstance(store, RedisStore)
+        await store.link.close()
+        self.server.ask("ZADD", f"{{{self.prefix}}}:nodes", 0, store.node)
+
     @asynccontextmanager
     async def node(self, url: str | None = None, **options: Any) -> AsyncIterator[RedisStore]:
         """Keep a store open."""
-        options = {"clock": self.clock, "time_script": TEST_TIME, "timeout": 20} | options
-        store = RedisStore(url or self.server.url(), prefix=self.prefix, **options)
+        store = self.store(url, **options)
         await store.open()
         try:
             yield store

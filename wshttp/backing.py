@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wshttp.config import Settings
-from wshttp.errors import ConfigurationError
 from wshttp.sessions.clock import Clock
 from wshttp.sessions.shared import Shared
 from wshttp.sessions.store import Store
@@ -48,14 +47,11 @@ def backing_of(settings: Settings, clock: Clock, store: Store | None = None) -> 
 
 
 def _on_redis(settings: Settings, clock: Clock) -> Backing:
-    try:  # the packages are an extra, and wanted only where they are chosen
-        from wshttp.realtime.redis_broker import RedisBroker
-        from wshttp.stores.redis.shared import RedisShared
-        from wshttp.stores.redis.store import RedisStore
-    except ModuleNotFoundError as error:
-        if error.name not in ("redis", "hiredis"):
-            raise
-        raise ConfigurationError([f"store.kind: redis needs {error.name}: pip install 'wshttp[redis]'"]) from None
+    # An extra: it says itself what to install, and is imported only where it is chosen.
+    from wshttp.realtime.redis_broker import RedisBroker
+    from wshttp.stores.redis.shared import RedisShared
+    from wshttp.stores.redis.store import RedisStore
+
     chosen = settings.store
     store = RedisStore(
         chosen.url,

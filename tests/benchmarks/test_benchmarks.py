@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from redis_servers import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 
 PATIENCE = 60.0
 """Seconds after which a benchmark has hung."""
 
+REDIS = pytest.mark.skipif(not PROGRAMS, reason="neither redis-server nor valkey-server is installed")
+
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it with all processes that it starts in one group: if it hangs, all of them are ended."""
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _tables(output: str) -> dict[str, list[list[str]]]:
@@ -37,6 +51,15 @@ def _tables(output: str) -> dict[str, list[list[str]]]:
         ("mass_end", {"End of 1,000 sessions that are due at once": 4}),
         ("http_requests", {"HTTP requests": 2}),
         ("websocket_echo", {"WebSocket echo": 2}),
+        pytest.param("round_trips", {"Round trips": 9}, marks=REDIS),
+        pytest.param("stores", {"A request that reads": 5, "A request that changes": 5}, marks=REDIS),
+        pytest.param("logout", {"Log-out to closed sockets, 6 per session": 4}, marks=REDIS),
+        pytest.param("lateness", {"Lateness of 300 ends": 5}, marks=REDIS),
+        pytest.param(
+            "capacity",
+            {"Redis: memory": 9, "Redis: steps": 12, "Redis: disk": 3, "Redis: the node's side": 5},
+            marks=REDIS,
+        ),
     ],
 )
 def test_benchmark_prints_its_tables(name: str, expected: dict[str, int]) -> None:

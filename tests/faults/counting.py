@@ -51,8 +51,8 @@ def setup(server: Server) -> None:
     @server.on_session_start
     async def start(session: Any) -> None:
         fate.meet("start")
+        await asyncio.sleep(0.01)  # long enough for others to end it meanwhile
         note(session)
-        await asyncio.sleep(0.002)
         fate.meet("started")
 
     @server.on_session_ending
@@ -78,6 +78,12 @@ def setup(server: Server) -> None:
         request.session[request.query.get("key", "key")] = json.loads(request.query.get("value", str(n)))
         fate.meet("handled")
         return {"ref": request.session.ref, "n": n}
+
+    @server.get("/update")
+    async def update(request: Any) -> dict[str, Any]:
+        value = int(request.query["value"])
+        most = await request.session.update(request.query["key"], lambda found: max(found, value), default=0)
+        return {"ref": request.session.ref, "most": most}
 
     @server.get("/short")
     async def short(request: Any) -> dict[str, Any]:

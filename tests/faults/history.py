@@ -17,12 +17,12 @@ class Asked:
     """A request, or a message on a socket, and its answer, if one came."""
 
     kind: str
-    """`hit`, `short`, `logout`, `login`, `look`, `message`."""
+    """`hit`, `update`, `short`, `logout`, `login`, `look`, `message`."""
     ref: str
     """The session that the client has; empty while it has none."""
     node: str
     key: str = ""
-    """What a hit sets, under a key of the client's own."""
+    """What a hit or an update sets, under a key of the client's own."""
     value: int = 0
     sent: int = field(default_factory=now)
     answered: int = 0

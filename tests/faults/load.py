@@ -27,7 +27,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-WORK: Final = {"hit": 60, "tabs": 10, "message": 15, "socket": 6, "logout": 5, "short": 3, "login": 3}
+WORK: Final = {"hit": 60, "tabs": 10, "update": 10, "message": 15, "socket": 6, "logout": 5, "short": 3, "login": 3}
 """How often clients do what."""
 
 MAX_SOCKETS: Final = 3
@@ -35,7 +35,7 @@ MAX_SOCKETS: Final = 3
 NOTHING: Final = Allowed()
 
 LATER: Final = 0.05
-"""Seconds for which a client leaves a server in peace that has asked for that (its `Retry-After` says more)."""
+"""Seconds for which a client leaves a server in peace that was not there, or answered 503 (its `Retry-After` says more)."""
 
 NO_ANSWER: Final = 5.0
 """Seconds after which a message will not be answered: its handler has failed, as handlers do that need the store."""
@@ -134,7 +134,7 @@ class Client:
         self._value = 0
         self._unnamed: dict[str, list[Asked]] = {}
         self._does = {
-            "hit": self._hit, "tabs": self._tabs, "message": self._message, "socket": self._open_socket,
+            "hit": self._hit, "tabs": self._tabs, "update": self._update, "message": self._message, "socket": self._open_socket,
             "logout": self._log_out, "short": self._stay_short, "login": self._log_in,
         }  # fmt: skip
 
@@ -171,6 +171,12 @@ class Client:
     async def _tabs(self, node: Node) -> None:
         """Ask all nodes at once."""
         await asyncio.gather(*(self._hit(each) for each in self._load.fleet.up))
+
+    async def _update(self, node: Node) -> None:
+        """Change one key atomically."""
+        self._value += 1
+        asked = Asked("update", self._ref, node.name, f"{self._name}-most", self._value)
+        await self._ask(node, asked, f"/update?key={asked.key}&value={asked.value}")
 
     async def _stay_short(self, node: Node) -> None:
         """Have the session end soon, and leave it."""
@@ -232,6 +238,7 @@ class Client:
                 answer = await connection.ask(method, path, {k: v for k, v in headers.items() if v})
         except OSError:  # also a time-out
             connection.close()
+            await asyncio.sleep(LATER)
             return
         asked.answered, asked.status, asked.told = now(), answer.status, answer.json()
         given = answer.headers.get("set-cookie")

@@ -15,7 +15,7 @@ from faults.load import Load, load
 from faults.sizes import size
 from faults.verdict import SECOND, Allowed, Lost
 
-LEFT_BEHIND = ("s:", "e:", "l:", "c:", "u:", "b:", "lock", "orphans")
+LEFT_BEHIND = ("s:", "e:", "l:", "c:", "p:", "u:", "b:", "lock", "orphans")
 """What no key begins with when all sessions have ended and nothing is owed."""
 
 
@@ -125,7 +125,7 @@ def test_redis_that_lost_its_last_writes_brings_nobody_back(
     A session that began then is gone without an end: nobody knows of it any more.
     """
     numbers, rounds, lost = random.Random(4), size(50, small=2), []
-    work = {"hit": 60, "tabs": 10, "message": 15, "socket": 6, "logout": 15, "short": 3}
+    work = {"hit": 60, "tabs": 10, "update": 10, "message": 15, "socket": 6, "logout": 15, "short": 3}
     with fleet(tmp_path, redis_program) as nodes, load(nodes, work=work) as clients:
         disk = Disk(nodes.redis)
         for _ in range(rounds):

@@ -10,7 +10,7 @@ from faults.verdict import SECOND, Allowed, Lost, Verdict
 
 
 def line(kind: str, at: int, *, id: str = "", attempt: int = 1, ref: str = "r", **more: Any) -> Line:
-    return {"ref": ref, "kind": kind, "id": id or kind, "attempt": attempt, "at": at, **more}
+    return {"ref": ref, "kind": kind, "id": id or kind, "attempt": attempt, "at": at, "node": "node 1"} | more
 
 
 def end(at: int = 100, *, reason: str = "admin", data: dict[str, Any] | None = None, **more: Any) -> Line:
@@ -46,6 +46,7 @@ def test_run_without_a_breach_is_well() -> None:
     unanswered = hit(3, 20, answered=0, status=0, told={})
     assert faults(WELL, [*HITS, unanswered], held) == []
     assert faults([*WELL, end(120, attempt=2)]) == []
+    assert faults([*WELL, line("scheduled", 101, node="node 2")]) == []
     assert faults([line("start", 5), end(reason="logout")], [*HITS, logout(50)]) == []
 
 

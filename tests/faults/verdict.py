@@ -39,6 +39,8 @@ class Allowed:
     """Seconds from an end that a client was told of until its callback, and until the close of its sockets."""
     slow: float = 10.0
     """Seconds until an answer."""
+    stale: float = 0.0
+    """Seconds for which a node may not have heard of an end, as it reads its own copies."""
     lost: tuple[Lost, ...] = ()
     """When what anybody was told may be undone."""
     drops: bool = False
@@ -176,16 +178,19 @@ class Verdict:
         return kind == "end" and self._undone(first)
 
     def _order(self) -> Iterator[str]:
-        """A start before its end, and nothing after it, unless who delivers it slept."""
+        """A start before its end, and nothing after it, unless who delivers it slept.
+
+        What was scheduled may be on its way to one node while another delivers the end.
+        """
         begun: set[str] = set()
-        ended: set[str] = set()
+        ended: dict[str, str] = {}
         for line in self.lines:
-            ref, kind = line["ref"], line["kind"]
+            ref, kind, node = line["ref"], line["kind"], line["node"]
             if kind == "end":
                 if ref not in begun:
                     yield f"{ref} has an end, and no start before it"
-                ended.add(ref)
-            elif ref in ended and not self.allowed.overtaken:
+                ended.setdefault(ref, node)
+            elif ref in ended and not self.allowed.overtaken and (kind == "start" or node == ended[ref]):
                 yield f"{ref} has a {kind} after its end"
             if kind == "start":
                 begun.add(ref)
@@ -224,7 +229,7 @@ class Verdict:
         """Nobody finds a session that was over before they asked."""
         for asked in self.history.asked:
             over = self.over.get(asked.found, 0)
-            is_back = asked.ok and asked.kind != "logout" and 0 < over < asked.sent
+            is_back = asked.ok and asked.kind != "logout" and 0 < over < asked.sent - self.allowed.stale * SECOND
             if is_back and not self._may_be_back(over, asked.sent):
                 later = (asked.sent - over) / SECOND
                 yield f"{asked.found} came back for a {asked.kind} on {asked.node}, {later:.3f} s later"
@@ -256,15 +261,15 @@ class Verdict:
             data = self.ends[ref]["data"]
             for each in asked:
                 found = data.get(each.key, 0)
-                if each.kind == "hit" and each.ok and not self._uncertain(each) and found < each.value:
+                if each.key and each.ok and not self._uncertain(each) and found < each.value:
                     yield f"{ref} has {found} under {each.key}, and {each.value} was answered"
 
     # --- times ----------------------------------------------------------------------------------------
 
     def _answers(self) -> Iterator[str]:
-        """No answer takes longer than it may."""
+        """No answer takes longer than it may; but a message waits until the store is back."""
         for asked in self.history.asked:
-            if asked.answered and asked.took > self.allowed.slow:
+            if asked.answered and asked.kind != "message" and asked.took > self.allowed.slow:
                 yield f"{asked.found} waited {asked.took:.1f} s for a {asked.kind} on {asked.node}: {asked.status}"
 
     def _sockets(self) -> Iterator[str]:

@@ -165,7 +165,7 @@ async def test_late_copy_brings_no_token_back(path: Path, clock: FakeClock) -> N
 async def test_settling_waits_for_a_store_that_is_away(
     path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has run is struck when the store is back, and not run again."""
+    """What has run is struck when the store is back, and not run again; an end is not run before its start is struck."""
     async with opened(path, clock) as sessions:
         diary, settle = Diary(sessions), sessions.store.settle
 
@@ -175,12 +175,16 @@ async def test_settling_waits_for_a_store_that_is_away(
         monkeypatch.setattr(sessions.store, "settle", away)
         session = await sessions.create("s", remote_ip=IP)
         await sessions.end(session)
-        assert await sessions.settled(10)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert [line[0] for line in diary.lines] == ["start"]
+        assert not await sessions.settled(0)
         assert await sessions.store.owed() == 2
         with pytest.raises(StoreUnavailable):
             await sessions.sweep()
         monkeypatch.setattr(sessions.store, "settle", settle)
         await sessions.sweep()
+        assert await sessions.settled(10)
         assert await sessions.store.owed() == 0
         assert [line[0] for line in diary.lines] == ["start", "end"]
 

@@ -9,7 +9,6 @@ from contextvars import ContextVar
 
 import pytest
 
-from wshttp.sessions import ledger as ledger_module
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.ledger import AT_ONCE, Ledger
 from wshttp.sessions.record import Event
@@ -224,15 +223,14 @@ async def test_stop_gives_up_what_is_left(ledger: Ledger) -> None:
     await ledger.stop()
 
 
-async def test_room_is_waited_for_while_there_is_a_backlog(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_room_is_waited_for_while_there_is_a_backlog(ledger: Ledger) -> None:
     """Who brings many deliveries is held up by those that are left, and goes on when they are fewer or given up."""
-    monkeypatch.setattr(ledger_module, "BACKLOG", 3)
     deliveries = _Deliveries()
     for n in range(3):
-        await asyncio.wait_for(ledger.room(), 10)
+        await asyncio.wait_for(ledger.room(3), 10)
         ledger.deliver(f"s{n}", deliveries.make(f"s{n}"))
     for end in (deliveries.go_on.set, ledger.stop):
-        waiting = asyncio.create_task(ledger.room())
+        waiting = asyncio.create_task(ledger.room(3))
         await _turns()
         assert not waiting.done()
         if (stopping := end()) is not None:

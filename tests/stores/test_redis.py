@@ -11,12 +11,14 @@ from wshttp.stores.redis.store import RedisStore
 from wshttp.testing import FakeClock, StoreContract
 
 
+@pytest.mark.feature("T3", "W9")
 class TestRedisStore(StoreContract):
     """What every store must keep, with a clock of the test's own on both sides."""
 
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer, redis_prefix: str) -> None:
         self.server, self.prefix = redis_server, redis_prefix
+        self.stores: list[RedisStore] = []
 
     async def open_store(self, clock: FakeClock) -> RedisStore:
         self.server.flush()
@@ -26,6 +28,7 @@ class TestRedisStore(StoreContract):
     async def _opened(self) -> RedisStore:
         store = RedisStore(self.server.url(), prefix=self.prefix, clock=self.clock, timeout=20, time_script=TEST_TIME)
         await store.open()
+        self.stores.append(store)
         store.use(tombstone=self.TOMBSTONE, warn_before=self.WARN_BEFORE)
         return store
 
@@ -37,6 +40,11 @@ class TestRedisStore(StoreContract):
 
     async def another(self, store: Store) -> RedisStore:
         return await self._opened()
+
+    async def arrive(self) -> None:
+        for store in self.stores * 2:  # a script that the server does not know yet is sent twice
+            if store.available:
+                await store.owed()
 
     async def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +14,11 @@ from redis_nodes import Cluster, create, due, new_record, write
 from redis_servers import RedisServer
 from serving import soon, until
 
-from wshttp.errors import StoreUnavailable
+from wshttp.errors import SessionEnded, StoreUnavailable
 from wshttp.sessions.changes import Changes, Scheduled
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.record import Reason, Record
-from wshttp.stores import Created, Ended, Limits
+from wshttp.stores import Created, Ended, Exists, Limits
 from wshttp.stores.redis.store import RedisStore
 
 
@@ -29,6 +30,8 @@ def cluster(redis_server: RedisServer, redis_prefix: str) -> Cluster:
 async def know_scripts(store: RedisStore) -> None:
     """Have the server know the scripts, so that the next call is carried out as it is sent."""
     created = await create(store)
+    await write(store, created.record.ref, a=1)
+    await store.increment(created.record.ref, "a", 1, 0)
     ended = await store.end(created.record.ref, Reason.LOGOUT)
     assert ended is not None
     await store.settle(created.event)
@@ -54,6 +57,7 @@ async def test_calls_whose_answers_were_lost_are_applied_once(cluster: Cluster) 
     """The link sends them again on the next connection; the server knows that it has done them."""
     with cluster.wire() as (wire, url):
         async with cluster.node(url) as store:
+            await know_scripts(store)
             record = (await create(store, "same", data={"n": 1})).record
             victim = (await create(store, user="a")).record
             wire.stall("back")
@@ -71,6 +75,7 @@ async def test_calls_whose_answers_were_lost_are_applied_once(cluster: Cluster) 
             assert (total, applied.data) == (2, {"n": 2, "a": 1})
             assert isinstance(ended, Ended)
             assert await store.owed() == 4
+            assert await store.count() == 2
             cluster.advance(2)
             taken = await due(store)
             assert (len(taken.scheduled), taken.owed) == (1, [])
@@ -105,14 +110,55 @@ async def test_call_that_comes_too_late_is_refused(cluster: Cluster) -> None:
     with cluster.wire() as (wire, url):
         async with cluster.node() as other, cluster.node(url, timeout=0.2) as store:
             ref = (await create(other)).record.ref
+            await know_scripts(store)
             wire.stall("there")
             with pytest.raises(StoreUnavailable):
                 await store.end(ref, Reason.LOGOUT)
             cluster.advance(0.3)
             wire.heal()
             await until(lambda: store.available)
-            assert await store.count() == 1
             assert (await other.load_ref(ref, touch=False)) is not None
+            assert (await store.count(), await store.owed()) == (1, 1)
+
+
+async def test_touch_that_came_too_late_is_told_again(cluster: Cluster) -> None:
+    """What a refused call took along is not lost with it."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node() as other, cluster.node(url, timeout=5) as store:
+            ref = (await create(store)).record.ref
+            cluster.advance(4)
+            await store.load_ref(ref, touch=True)
+            await store.count()
+            cluster.advance(6)
+            wire.stall("there")
+            late = asyncio.create_task(store.count())
+            await asyncio.to_thread(wire.keeps, "there")
+            cluster.advance(6)
+            await due(other)  # or else the outage is forgiven
+            wire.heal()
+            with pytest.raises(StoreUnavailable, match="too late"):
+                await late
+            await store.count()
+            found = await other.load_ref(ref, touch=False)
+            assert found is not None
+            assert found.last_access_at > store.now() - 14
+
+
+async def test_lock_that_could_not_be_released_is_released_later(cluster: Cluster) -> None:
+    """Nobody else could have it as long as its node lives."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node() as other, cluster.node(url, timeout=0.2) as store:
+            ref = (await create(store)).record.ref
+            assert await store.acquire(ref, "holder", 1)
+            wire.refuse()
+            await until(lambda: not store.available)
+            with pytest.raises(StoreUnavailable):
+                await store.release(ref, "holder")
+            wire.heal()
+            await until(lambda: store.available)
+            assert not await other.acquire(ref, "other", 0.01)
+            await store.take_due(1)
+            assert await other.acquire(ref, "other", 0.01)
 
 
 async def test_server_that_was_stopped_does_not_do_what_failed(cluster: Cluster) -> None:
@@ -120,6 +166,7 @@ async def test_server_that_was_stopped_does_not_do_what_failed(cluster: Cluster)
     server = cluster.server
     async with cluster.node(time_script=None, clock=None, timeout=0.3) as store:
         ref = (await create(store)).record.ref
+        await know_scripts(store)
         server.pause()
         try:
             with pytest.raises(StoreUnavailable):
@@ -202,6 +249,25 @@ async def test_calls_that_were_never_sent_leave_nothing_to_take_back(cluster: Cl
             assert (await store.count(), await store.owed()) == (0, 0)
 
 
+async def test_due_that_nobody_heard_of_is_handed_out_again(cluster: Cluster) -> None:
+    """Ends and scheduled events, with one attempt more; and a warning, which is owed to nobody, is given again."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url, warn_before=60) as store:
+            await know_scripts(store)
+            over, warned = [(await create(store, idle_timeout=idle)).record for idle in (100.0, 1000.0)]
+            call = Scheduled(new_event_id(), 10, "call", {"x": 1})
+            await store.apply(warned.ref, Changes(scheduled=[call]), 0)
+            cluster.advance(950)
+            await cancel(wire, store.take_due(10))
+            assert not await due(store)
+            cluster.advance(21)
+            taken = await due(store)
+            assert [record.ref for record in taken.expiring] == [warned.ref]
+            assert sorted((one.event.kind, one.event.ref, one.event.attempt) for one in taken.owed) == sorted(
+                [("scheduled", warned.ref, 2), ("end", over.ref, 2)]
+            )
+
+
 async def test_end_waits_for_a_start_that_nobody_heard_of(cluster: Cluster) -> None:
     """Also on the node that was to deliver it: the start comes first, when it is handed out again."""
     with cluster.wire() as (wire, url):
@@ -219,6 +285,62 @@ async def test_end_waits_for_a_start_that_nobody_heard_of(cluster: Cluster) -> N
                 assert (owed.event.kind, owed.event.attempt) == (kind, attempt)
                 await store.settle(owed.event)
             assert await store.owed() == 0
+
+
+async def test_life_is_not_begun_twice(cluster: Cluster) -> None:
+    """Whatever has become of it since its creation was answered."""
+    async with cluster.node() as store:
+        record = new_record(store, idle_timeout=100.0)
+        created = await store.create(record, Limits())
+        assert isinstance(created, Created)
+        await store.settle(created.event)
+        for replace_it in (False, True):
+            assert isinstance(await store.create(record, Limits(), replace=replace_it), Exists)
+        await store.renew(record.ref, b"another key", Limits(), user="a", roles=(), version="")
+        found = await store.create(record, Limits())
+        assert isinstance(found, Exists)
+        assert found.record.user == "a"
+        cluster.advance(101)
+        with pytest.raises(SessionEnded):
+            await store.create(record, Limits())
+        assert len((await due(store)).ended) == 1
+        assert await store.owed() == 1
+
+
+async def test_end_waits_for_a_start_that_was_taken_back(cluster: Cluster) -> None:
+    """Until somebody is given it again."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            await know_scripts(store)
+            records = [new_record(store) for _ in range(2)]
+            await cancel(wire, *(store.create(record, Limits()) for record in records))
+            cluster.advance(21)
+            [first] = (await store.take_due(1)).owed
+            [late] = [record.ref for record in records if record.ref != first.record.ref]
+            ended = await store.end(late, Reason.ADMIN)
+            assert ended is not None
+            assert ended.elsewhere
+            owed = (await due(store)).owed
+            assert [(one.event.ref, one.event.kind) for one in owed] == [(late, "start")]
+            await store.settle(owed[0].event)
+            assert [(one.event.ref, one.event.kind) for one in (await due(store)).owed] == [(late, "end")]
+
+
+async def test_lock_is_not_handed_to_who_died_waiting(cluster: Cluster) -> None:
+    """The next one who lives has it."""
+    async with cluster.node() as one, cluster.node() as third:
+        ref = (await create(one)).record.ref
+        async with cluster.node() as other:
+            assert await one.acquire(ref, "one", 1)
+            waits = [asyncio.create_task(store.acquire(ref, "waits", 20)) for store in (other, third)]
+            await until(lambda: cluster.server.ask("ZCARD", f"{{{cluster.prefix}}}:lockq:{ref}") == 2)
+            await other.link.close()
+            await asyncio.gather(waits[0], return_exceptions=True)
+            cluster.advance(16)
+            for node in (one, third):
+                await node.renew_lease()
+            await one.release(ref, "one")
+            assert await soon(waits[1])
 
 
 async def test_unheard_end_of_what_another_starts_is_carried_out_in_full(cluster: Cluster) -> None:
@@ -345,6 +467,8 @@ async def test_ends_that_a_failover_undid_are_told_again(cluster: Cluster) -> No
             await store.settle(ended.event)
             late = await store.end(owed.record.ref, Reason.ADMIN)
             assert late is not None
+            late = replace(late.event, attempt=2)
+            store._node.recent.ended(late, store.now())  # as when it had been another's, and was taken over
             wire.refuse()
             await until(lambda: not store.available)
             with cluster.server.client() as client:
@@ -359,7 +483,7 @@ async def test_ends_that_a_failover_undid_are_told_again(cluster: Cluster) -> No
             assert await store.load_ref(living.record.ref, touch=False) is not None
             assert (await store.owed(), await store.count()) == (1, 1)
             assert not await due(store)
-            await store.settle(late.event)
+            await store.settle(late)
             assert await store.owed() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from faults.proxy import Proxy
@@ -13,7 +14,7 @@ from serving import soon, until
 from wshttp.errors import StoreUnavailable
 from wshttp.sessions.ids import SessionId
 from wshttp.sessions.record import Reason, Record, Tombstone
-from wshttp.stores import Limits, Renewed
+from wshttp.stores import Created, Limits, Renewed
 from wshttp.stores.redis.copies import Copies
 from wshttp.stores.redis.store import RedisStore
 
@@ -31,6 +32,13 @@ async def is_asked(cluster: Cluster, store: RedisStore, record: Record, *, touch
     return bool(cluster.server.ask("INFO", "stats")["total_commands_processed"] - before > 1)
 
 
+async def begin(store: RedisStore, **facts: Any) -> Created:
+    """Create a session and settle its start."""
+    created = await create(store, **facts)
+    await store.settle(created.event)
+    return created
+
+
 async def away(store: RedisStore, wire: Proxy) -> None:
     """Cut a node off until its calls fail."""
     wire.refuse()
@@ -45,7 +53,7 @@ async def away(store: RedisStore, wire: Proxy) -> None:
 async def test_copy_answers_until_it_is_too_old(cluster: Cluster) -> None:
     """Without a question, within `cache`, and only while somebody says that all changes are heard of."""
     async with cluster.node(cache=10.0) as store:
-        record = (await create(store)).record
+        record = (await begin(store)).record
         assert [await is_asked(cluster, store, record) for _ in range(2)] == [True, True]
         store.trust(True)
         assert [await is_asked(cluster, store, record) for _ in range(3)] == [True, False, False]
@@ -63,15 +71,27 @@ async def test_no_copy_is_kept_unless_wanted(cluster: Cluster) -> None:
     """By default every look-up goes to the server."""
     async with cluster.node() as store:
         store.trust(True)
-        record = (await create(store)).record
+        record = (await begin(store)).record
         assert [await is_asked(cluster, store, record) for _ in range(2)] == [True, True]
+
+
+async def test_session_that_is_starting_has_no_copy(cluster: Cluster) -> None:
+    """Who waits for its start sees at once that it is over."""
+    async with cluster.node(cache=60.0) as store, cluster.node() as other:
+        store.trust(True)
+        created = await create(other)
+        for is_starting in (True, False):
+            found = await store.load_ref(created.record.ref, touch=False)
+            assert found is not None
+            assert found.starting is is_starting
+            await other.settle(created.event)
 
 
 async def test_copy_is_dropped_on_word(cluster: Cluster) -> None:
     """Every change of a session is published, whoever makes it, and what it is dropped for is seen at once."""
     async with cluster.node(cache=60.0) as store, cluster.node(cache=60.0) as other:
         store.trust(True)
-        created = await create(store)
+        created = await begin(store)
         record = created.record
         with cluster.server.client() as client, client.pubsub() as words:
             words.subscribe(f"{{{cluster.prefix}}}:words")
@@ -109,7 +129,7 @@ async def test_copy_is_not_what_was_changed_meanwhile(cluster: Cluster) -> None:
     with cluster.wire() as (wire, url):
         async with cluster.node(url, cache=60.0) as store, cluster.node(cache=60.0) as other:
             store.trust(True)
-            record = (await create(store)).record
+            record = (await begin(store)).record
             await store.load(SessionId.app("warm").key, touch=False)
             wire.stall("back")
             asked = asyncio.create_task(store.load(record.key, touch=False))
@@ -128,7 +148,7 @@ async def test_copy_is_the_holder_s_own(cluster: Cluster) -> None:
     """What is done to a record that was handed out is not seen by the next."""
     async with cluster.node(cache=60.0) as store:
         store.trust(True)
-        record = (await create(store, data={"a": 1})).record
+        record = (await begin(store, data={"a": 1})).record
         for _ in range(3):
             found = await store.load_ref(record.ref, touch=False)
             assert found is not None
@@ -140,7 +160,7 @@ async def test_touch_of_a_copy_counts(cluster: Cluster) -> None:
     """It is told like others that were not written; and the copy ends when its session does."""
     async with cluster.node(cache=1e6) as store, cluster.node() as other:
         store.trust(True)
-        record = (await create(store, idle_timeout=100.0)).record
+        record = (await begin(store, idle_timeout=100.0)).record
         for _ in range(30):
             cluster.advance(10)
             assert isinstance(await store.load(record.key, touch=True), Record)
@@ -157,7 +177,7 @@ async def test_own_changes_are_in_the_copy(cluster: Cluster) -> None:
     """Who writes and reads again on one node sees what was written."""
     async with cluster.node(cache=60.0) as store:
         store.trust(True)
-        record = (await create(store)).record
+        record = (await begin(store)).record
         for number in range(3):
             await store.load_ref(record.ref, touch=True)
             await write(store, record.ref, n=number)
@@ -179,8 +199,8 @@ async def test_own_changes_are_in_the_copy(cluster: Cluster) -> None:
 async def test_grace_answers_reads_for_a_while(cluster: Cluster) -> None:
     """Of sessions that the store has confirmed to this node within `grace`; of no others, and no writes."""
     with cluster.wire() as (wire, url):
-        async with cluster.node(url, timeout=0.2, grace=30.0) as store:
-            known, unread, ended = [(await create(store, data={"a": 1})).record for _ in range(3)]
+        async with cluster.node() as other, cluster.node(url, timeout=0.2, grace=30.0) as store:
+            known, unread, ended = [(await begin(store, data={"a": 1})).record for _ in range(3)]
             for record in (known, ended):
                 assert isinstance(await store.load(record.key, touch=True), Record)
             await store.end(ended.ref, Reason.LOGOUT)
@@ -205,16 +225,18 @@ async def test_grace_answers_reads_for_a_while(cluster: Cluster) -> None:
             cluster.advance(0)
             wire.heal()
             await until(lambda: store.available)
-            found = await store.load(known.key, touch=False)
+            await store._node.tell_touches()
+            found = await other.load(known.key, touch=False)
             assert isinstance(found, Record)
+            assert store.now() - 1 <= found.last_access_at <= store.now()
 
 
 async def test_grace_is_not_beyond_a_deadline(cluster: Cluster) -> None:
     """A session that would be over is over here too; activity meanwhile keeps it, and is told afterwards."""
     with cluster.wire() as (wire, url):
         async with cluster.node(url, timeout=0.2, grace=1000.0) as store:
-            idle = (await create(store, idle_timeout=100.0)).record
-            active = (await create(store, idle_timeout=100.0, absolute_timeout=250.0)).record
+            idle = (await begin(store, idle_timeout=100.0)).record
+            active = (await begin(store, idle_timeout=100.0, absolute_timeout=250.0)).record
             for record in (idle, active):
                 await store.load_ref(record.ref, touch=True)
             await due(store)
@@ -238,7 +260,7 @@ async def test_nothing_is_answered_without_the_store_by_default(cluster: Cluster
     """Not even from a cache."""
     with cluster.wire() as (wire, url):
         async with cluster.node(url, timeout=0.2) as store:
-            record = (await create(store)).record
+            record = (await begin(store)).record
             await store.load(record.key, touch=True)
             await away(store, wire)
             for call in (store.load(record.key, touch=True), store.load_ref(record.ref, touch=False)):

@@ -6,19 +6,17 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from disks import Disk
+from sqlite_stores import create, opened, until
 
 from wshttp.errors import ConfigurationError, StoreUnavailable, StoreUnusable
 from wshttp.sessions.changes import Changes, Scheduled
-from wshttp.sessions.ids import SessionId, new_event_id, new_ref
+from wshttp.sessions.ids import SessionId, new_event_id
 from wshttp.sessions.record import Reason, Record
-from wshttp.sessions.store import Created, Limits, Store
+from wshttp.sessions.store import Limits, Store
 from wshttp.stores import sqlite_file
 from wshttp.stores import sqlite_schema as schema
 from wshttp.stores.sqlite import SqliteStore
@@ -53,33 +51,6 @@ class TestSqliteStore(StoreContract):
 
 
 # --- what is its own --------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def opened(path: Path, clock: FakeClock, **options: Any) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(str(path), clock, **{"timeout": 20.0} | options)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-async def create(store: SqliteStore, name: str = "s", **facts: Any) -> Created:
-    now = store.now()
-    values: dict[str, Any] = {
-        "ref": new_ref(), "key": SessionId.app(name).key, "identity": "app", "remote_ip": "ip", "bucket": "ip",
-        "created_at": now, "last_access_at": now, "restarted_at": now, "idle_timeout": 1200.0, "absolute_timeout": 43_200.0,
-    }  # fmt: skip
-    created = await store.create(Record(**values | facts), Limits())
-    assert isinstance(created, Created)
-    return created
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_callers_of_one_turn_share_a_batch(
@@ -244,13 +215,16 @@ async def test_outage_stops_idle_clocks_and_not_the_absolute_one(
 async def test_caller_that_gives_up_leaves_its_events_to_others(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start or an end whose caller was cancelled, or waited too long, is handed out by `take_due` once it is on disk."""
+    """A start or an end whose caller was cancelled, or waited too long, is handed out by `take_due` once it is on disk.
+    Until then the store is away.
+    """
     async with opened(tmp_path / "a.db", clock) as store:
         old = (await create(store, "old")).record
         disk = Disk(store, monkeypatch)
         disk.go.clear()
         cancelled = asyncio.create_task(create(store, "new"))
         late = asyncio.create_task(store.end(old.ref, Reason.LOGOUT))
+        await asyncio.sleep(0)  # these two wait for as long as it takes
         store._timeout = 0.01
         slow = asyncio.create_task(create(store, "slow"))
         await until(lambda: len(disk.batches) == 1)
@@ -258,9 +232,13 @@ async def test_caller_that_gives_up_leaves_its_events_to_others(
         late.cancel()
         outcomes = await asyncio.gather(cancelled, late, slow, return_exceptions=True)
         assert [type(one) for one in outcomes] == [asyncio.CancelledError, asyncio.CancelledError, StoreUnavailable]
-        assert not (await store.take_due(10)).owed
+        assert not store.available
+        for call in (store.take_due(10), create(store, "another")):
+            with pytest.raises(StoreUnavailable):
+                await call
         disk.go.set()
         await store._journal.drain()
+        assert store.available
         store._timeout = 20
         owed = (await store.take_due(10)).owed
         assert sorted((one.event.kind, one.event.attempt) for one in owed) == [("end", 2), ("start", 2), ("start", 2)]

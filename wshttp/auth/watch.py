@@ -27,6 +27,7 @@ class UsersWatch:
         self._sessions = sessions
         self._file: UsersFile | None = None
         self._roles = authentication.authenticator.roles
+        self._outdated: dict[str, None] = {}  # users whose sessions are still to end, in order
         self._watcher: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -62,16 +63,22 @@ class UsersWatch:
         await self._authentication.close()
 
     async def poll(self) -> None:
-        """Look now: whether the settings name another file or none, or other roles, and whether the file has changed."""
+        """Look now: whether the settings name another file or none, or other roles, and whether the file has changed.
+
+        Raises `StoreUnavailable`; whose sessions could not be ended is remembered, and they are with the next look.
+        """
         roles_before, self._roles = self._roles, self._authentication.authenticator.roles
-        await self._dismiss(_differing(roles_before, self._roles))
+        self._note(_differing(roles_before, self._roles))
         before, self._file = self._file, self._authentication.users_file
         if before is not None and before is not self._file:
-            await self._dismiss(before.users)
-        reading = None if self._file is None else await self._file.poll()
-        if reading is not None:
-            _report(reading)
-            await self._dismiss(reading.changed)
+            self._note(before.users)
+        try:
+            reading = None if self._file is None else await self._file.poll()
+            if reading is not None:
+                _report(reading)
+                self._note(reading.changed)
+        finally:
+            await self._dismiss()
 
     async def _watch(self) -> None:
         while True:
@@ -81,11 +88,21 @@ class UsersWatch:
             except Exception:
                 _log.exception("the users file could not be looked at")
 
-    async def _dismiss(self, users: Iterable[str]) -> None:
-        """Forget what is known of these users, whose passwords or roles are no longer what they were, and end their sessions."""
-        for user in users:
-            await self._authentication.forget(user)
-            await self._sessions.end_all(user=user, reason="credentials")
+    def _note(self, users: Iterable[str]) -> None:
+        """Take note of users whose passwords or roles are no longer what they were."""
+        self._outdated.update(dict.fromkeys(users))
+
+    async def _dismiss(self) -> None:
+        """Forget what is known of users who are outdated, and end their sessions."""
+        while self._outdated:
+            user = next(iter(self._outdated))
+            del self._outdated[user]
+            try:
+                await self._authentication.forget(user)
+                await self._sessions.end_all(user=user, reason="credentials")
+            except BaseException:
+                self._note([user])
+                raise
 
 
 def _differing(before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,9 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+
+MAX_SCHEDULED: Final = 1000
+"""Calls that one session may have to come: more is an application that has lost count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,12 @@ def merge(record: Record, changes: Changes, max_data: int) -> None:
         record.idle_timeout = changes.idle_timeout
     if changes.absolute_timeout is not None:
         record.absolute_timeout = changes.absolute_timeout
+
+
+def check_scheduled(scheduled: Collection[Scheduled], present: Collection[str]) -> None:
+    """Raise `InvalidValue` where these, and those with the ids that are `present`, are more calls than a session may have."""
+    if scheduled and len({call.event_id for call in scheduled}.union(present)) > MAX_SCHEDULED:
+        raise InvalidValue(f"a session has up to {MAX_SCHEDULED} scheduled events that are still to come")
 
 
 def _differs(found: Json, expected: Json) -> bool:

@@ -19,6 +19,9 @@ Json: TypeAlias = Any
 MAX_INTEGER: Final = 2**53
 """Beyond it a JSON reader that has only doubles (every browser) loses digits: RFC 8259, section 6."""
 
+MAX_SECONDS: Final = 1e11
+"""Some three thousand years: added to any time there is, it is still one that can be reckoned with."""
+
 MAX_DEPTH: Final = 64
 """Nesting that a session accepts; a value that contains itself ends here too."""
 
@@ -88,9 +91,9 @@ def _checked_text(value: str) -> str:
 
 
 def checked_seconds(value: float) -> float:
-    """Return a time-out or delay, or raise `InvalidValue` for what is no finite number from 0 up."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidValue("a time-out or delay is a finite number of seconds, 0 or more")
+    """Return a time-out or delay, or raise `InvalidValue` for what is no number from 0 to `MAX_SECONDS`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
+        raise InvalidValue(f"a time-out or delay is a number of seconds from 0 to {MAX_SECONDS:g}")
     return float(value)
 
 

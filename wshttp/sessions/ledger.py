@@ -54,8 +54,7 @@ class Ledger:
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
-        self._room: asyncio.Event = asyncio.Event()
-        self._room.set()
+        self._for_room: dict[asyncio.Future[None], int] = {}
 
     @property
     def refs(self) -> Set[str]:
@@ -75,8 +74,6 @@ class Ledger:
         if queue is None:
             self._queues[ref] = deque([entry])
             self._idle.clear()
-            if len(self._queues) >= BACKLOG:
-                self._room.clear()
             self._hand_out(ref, entry)
         else:
             queue.append(entry)
@@ -94,9 +91,23 @@ class Ledger:
         if len(self._workers) < AT_ONCE or current_event() is not None:
             self._workers.add(asyncio.create_task(self._work(), context=Context()))
 
-    async def room(self) -> None:
-        """Wait while `BACKLOG` sessions or more have something to deliver."""
-        await self._room.wait()
+    async def room(self, backlog: int = BACKLOG) -> None:
+        """Wait while `backlog` sessions or more have something to deliver; who waits longest goes on first."""
+        if len(self._queues) >= backlog:
+            turn = asyncio.get_running_loop().create_future()
+            self._for_room[turn] = backlog
+            try:
+                await turn
+            finally:
+                self._for_room.pop(turn, None)
+
+    def _make_room(self) -> None:
+        for turn, backlog in list(self._for_room.items()):
+            if len(self._queues) >= backlog:
+                return
+            del self._for_room[turn]
+            if not turn.done():
+                turn.set_result(None)
 
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to deliver, at most `timeout` seconds; tell whether that is so."""
@@ -119,7 +130,7 @@ class Ledger:
         self._queues.clear()
         self._ready.clear()
         self._idle.set()
-        self._room.set()
+        self._make_room()
 
     async def _work(self) -> None:
         while self._ready:
@@ -133,8 +144,7 @@ class Ledger:
                 self._hand_out(ref, queue[0])
                 continue
             del self._queues[ref]
-            if len(self._queues) < BACKLOG:
-                self._room.set()
+            self._make_room()
         # At once, not when the loop comes round to it: what is delivered in between would count on this worker.
         self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if not self._queues:

@@ -50,6 +50,7 @@ class Lifecycle:
         self._closings = Ledger(slices)
         self._ledger = Ledger(slices)
         self._unsettled: dict[str, Event] = {}
+        self._starts: dict[str, asyncio.Future[None]] = {}  # by ref: those that are not settled yet
         self._waits: set[asyncio.Task[None]] = set()
 
     async def begin(self, session: Session, event: Event) -> None:
@@ -59,12 +60,18 @@ class Lifecycle:
         if self._callbacks["session_start"]:
             await asyncio.shield(self.start(session, event))
         else:
+            self._expect_start(session)
             await self._settle(event)
 
     def start(self, session: Session, event: Event) -> asyncio.Future[None]:
         """Run the start callbacks of a session; nobody gets it before the returned future is done."""
+        self._expect_start(session)
         session.starting = self._ledger.deliver(session.ref, partial(self._start, session, event))
         return session.starting
+
+    def _expect_start(self, session: Session) -> None:
+        if session.ref not in self._starts:
+            self._starts[session.ref] = asyncio.get_running_loop().create_future()
 
     async def _start(self, session: Session, event: Event) -> None:
         try:
@@ -79,12 +86,27 @@ class Lifecycle:
             await self._store.settle(event)
         except StoreUnavailable:
             self._unsettled[event.id] = event
+        except asyncio.CancelledError:
+            self._unsettled[event.id] = event
+            raise
+        except Exception:
+            self._is_struck(event)  # a fault of ours, which would keep all others from being struck, too
+            raise
+        else:
+            self._is_struck(event)
 
     async def settle_again(self) -> None:
-        """Strike what an outage has left. Raises `StoreUnavailable` while it lasts."""
-        for event_id, event in list(self._unsettled.items()):
-            await self._store.settle(event)
-            self._unsettled.pop(event_id, None)
+        """Strike what an outage, or who gave up, has left. Raises `StoreUnavailable` while it lasts."""
+        for event in list(self._unsettled.values()):
+            await self._settle(event)
+            if event.id in self._unsettled:
+                raise StoreUnavailable
+
+    def _is_struck(self, event: Event) -> None:
+        self._unsettled.pop(event.id, None)
+        start = self._starts.pop(event.ref, None) if event.kind == "start" else None
+        if start is not None:
+            start.set_result(None)
 
     def warn(self, session: Session) -> None:
         """Say that a session is about to expire."""
@@ -140,7 +162,8 @@ class Lifecycle:
         if not has_end:
             return
         end = partial(self._end, session, event, reason)
-        self._ledger.deliver(session.ref, end, after=self._all_of(earlier, session) if earlier else None)
+        has_earlier = earlier or session.ref in self._starts
+        self._ledger.deliver(session.ref, end, after=self._all_of(earlier, session) if has_earlier else None)
 
     async def _last_word(self, session: Session, reason: Reason) -> None:
         event = Event(new_event_id(), "session_ending", session.ref, reason=reason)
@@ -163,9 +186,16 @@ class Lifecycle:
 
     async def _wait_for(self, earlier: Collection[asyncio.Future[None]], session: Session) -> None:
         patience = 2 * (self._callbacks.timeout or NO_LIMIT) + CLEANING_UP
-        _, hanging = await asyncio.wait(earlier, timeout=patience)
-        if hanging:
-            _log.error("the end of a session waits no longer for what should come before", extra=facts(session.record))
+        if earlier:
+            _, hanging = await asyncio.wait(earlier, timeout=patience)
+            if hanging:
+                _log.error(
+                    "the end of a session waits no longer for what should come before", extra=facts(session.record)
+                )
+        start = self._starts.get(session.ref)
+        if start is not None:
+            # Without a bound: who runs an end before its start is struck has the start run after it, if the process dies.
+            await asyncio.shield(start)
 
     async def _end(self, session: Session, event: Event, reason: Reason) -> None:
         await self._callbacks.notify("session_end", session, reason, event=event)
@@ -175,6 +205,11 @@ class Lifecycle:
         """Wait until the closing of sockets keeps up; in a callback, which it may be waiting for, return at once."""
         if current_event() is None:
             await self._closings.room()
+
+    async def caught_up(self, most: int) -> None:
+        """Wait while `most` sessions or more have callbacks that have not run; in a callback, return at once."""
+        if current_event() is None:
+            await self._ledger.room(most)
 
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is owed any more, at most `timeout` seconds; tell whether that is so."""
@@ -201,6 +236,7 @@ class Lifecycle:
         await self._ledger.stop()
         for wait in self._waits:  # last: what they keep from running must not run now
             wait.cancel()
+        self._starts.clear()
 
 
 def facts(record: Record) -> dict[str, Any]:

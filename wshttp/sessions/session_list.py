@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -37,6 +37,7 @@ from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
 from wshttp.sessions.decorators import SessionDecorators
 from wshttp.sessions.draft import Draft
 from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
+from wshttp.sessions.ledger import BACKLOG
 from wshttp.sessions.lifecycle import Lifecycle, facts
 from wshttp.sessions.notifier import Notifier
 from wshttp.sessions.outage import Outage
@@ -52,6 +53,9 @@ SWEEP_INTERVAL: Final = 0.25
 
 START_INTERVAL: Final = 0.05
 """Seconds between looks at a session that another node is starting."""
+
+MOST_OWED: Final = 100_000
+"""Sessions with callbacks that have not run, from which on none is created, where `session.max_sessions` is 0."""
 
 _SLICE: Final = 16
 """Sessions taken from the store at a time: they are dealt with in one go, which takes most of a slice (`SLICE`)."""
@@ -97,6 +101,7 @@ class SessionList(SessionDecorators):
         self._store_timeout = store_timeout
         self._known: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._pinned: dict[str, Session] = {}
+        self._releases: dict[Session, asyncio.Future[None]] = {}
         self._slices = Slices()
         self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices)
         self._sweeper: asyncio.Task[None] | None = None
@@ -141,6 +146,8 @@ class SessionList(SessionDecorators):
         await _stopped(self._heart)
         self._heart = None
         await self.store.close()
+        self._known.clear()  # what others do to the sessions meanwhile is not known here
+        self._pinned.clear()
         return undelivered
 
     async def drain(self, timeout: float = 10.0) -> int:
@@ -380,12 +387,14 @@ class SessionList(SessionDecorators):
         """
         session_id = SessionId.new_token() if id is None else _as_id(id)
         draft = self._draft(session_id, remote_ip, user, identity, options)
+        await self._callbacks_keep_up()
         instead = await self._ask(draft)
         if instead is not None:
             return instead
         created = await self._create_in_store(self._record(session_id, draft), replace)
         session = self._adopt(created.record, session_id)
-        await self._begin(session, created)
+        if isinstance(created, Created):
+            await self._begin(session, created)
         return session
 
     async def temporary(
@@ -409,8 +418,18 @@ class SessionList(SessionDecorators):
 
     async def release(self, session: Session) -> None:
         """Put a temporary session into the list; see `Session.release`. Raises as `create` does."""
+        while (earlier := self._releases.get(session)) is not None:
+            await asyncio.wait({earlier})  # where it fails, this one is the next to try
         if not session.temporary:
             return
+        done = self._releases[session] = asyncio.get_running_loop().create_future()
+        try:
+            await self._release(session)
+        finally:
+            del self._releases[session]
+            done.set_result(None)
+
+    async def _release(self, session: Session) -> None:
         await session.commit()
         _require_alive(session)
         created = await self._take_in(session)
@@ -421,13 +440,19 @@ class SessionList(SessionDecorators):
         finally:
             session.temporary, session.record = False, record
             self._known[session.ref] = session
-            await self._begin(session, created)
+            if isinstance(created, Created):
+                await self._begin(session, created)
         if own.reason is not None:  # it was ended while the store took it in
             await self.end(session, own.reason)
             raise SessionEnded(session.ref, own.reason)
 
-    async def _take_in(self, session: Session) -> Created:
-        """Put a temporary session into the store, under a record that begins now."""
+    async def _take_in(self, session: Session) -> Created | Exists:
+        """Put a temporary session into the store, under a record that begins now.
+
+        `Exists`: it is there, by a call whose answer was not heard; its start is delivered as what others have left undone.
+        """
+        await self._callbacks_keep_up()
+        _require_alive(session)
         draft, before = _draft_of(session.record), replace(session.record, data=dict(session.record.data))
         if await self._ask(draft) is not None:
             raise Forbidden("the application has another session in its place")
@@ -446,6 +471,17 @@ class SessionList(SessionDecorators):
         record.ref = session.ref
         session.record = record
         return record
+
+    async def _callbacks_keep_up(self) -> None:
+        """Wait while as many ended sessions are kept for their callbacks as may live: who comes without a cookie each time
+        has another one end, and could fill the memory."""
+        most = max(self.settings.max_sessions or MOST_OWED, BACKLOG)
+        try:
+            async with asyncio.timeout(self._store_timeout or None):
+                await self._lifecycle.caught_up(most)
+        except TimeoutError:
+            self.statistics.refused["callbacks"] += 1
+            raise StoreUnavailable("the callbacks of sessions that have ended do not keep up") from None
 
     async def _ask(self, draft: Draft) -> Session | None:
         """Let `on_session_creating` change a draft, refuse it (`Forbidden`), or give another session for it."""
@@ -480,7 +516,7 @@ class SessionList(SessionDecorators):
             idle_timeout=checked_seconds(draft.idle_timeout),
             absolute_timeout=checked_seconds(draft.absolute_timeout),
             user=draft.user,
-            roles=tuple(draft.roles),
+            roles=_checked_roles(draft.roles),
             version=draft.version,
             user_agent=draft.user_agent,
             start=checked(draft.start) or None,
@@ -488,7 +524,7 @@ class SessionList(SessionDecorators):
         merge(record, Changes(checked(draft.data)), self.settings.max_data)
         return record
 
-    async def _create_in_store(self, record: Record, replace: bool) -> Created:
+    async def _create_in_store(self, record: Record, replace: bool) -> Created | Exists:
         async def attempt(limits: Limits) -> Created | Exists | Full:
             if self._closing:
                 raise StoreUnavailable("the session list is closing")
@@ -497,7 +533,7 @@ class SessionList(SessionDecorators):
             return await self.store.create(record, limits, replace=replace)
 
         created: Created | Exists = await self._under_limits(attempt)
-        if isinstance(created, Exists):
+        if isinstance(created, Exists) and created.record.ref != record.ref:
             raise SessionExists(created.record.ref)
         return created
 
@@ -565,6 +601,7 @@ class SessionList(SessionDecorators):
         """
         unit = current_unit() or UnitOfWork()
         holder = Holder(unit.key_of(session.ref) or session.record.key, session.record.user)
+        roles = _checked_roles(roles)
         if session.identity == "ip" and user is not None:
             raise UsageError("an address is no secret: the session of an address carries no user")
         holds_token = session.id.kind == "token" if session.id else session.identity in TOKEN_IDENTITIES
@@ -660,7 +697,12 @@ class SessionList(SessionDecorators):
         unit = current_unit()
         if unit is not None:
             unit.ended.add(ref)
-        ended = await self.store.end(ref, Reason(reason))
+        try:
+            ended = await self.store.end(ref, Reason(reason))
+        except StoreUnavailable:
+            if unit is not None:
+                unit.ended.discard(ref)  # another's end, should there be one, is not this unit's
+            raise
         if ended is None:
             return False
         closed = self._conclude(ended)
@@ -799,6 +841,15 @@ async def _stopped(task: asyncio.Task[None] | None) -> None:
 def _require_alive(session: Session) -> None:
     if session.ended is not None:
         raise SessionEnded(session.ref, session.ended)
+
+
+def _checked_roles(roles: Iterable[str]) -> tuple[str, ...]:
+    """Return roles, or raise `InvalidValue` for what no store can keep."""
+    found = tuple(roles)
+    for role in found:
+        if not isinstance(role, str):
+            raise InvalidValue(f"a role is text, not {type(role).__name__}")
+    return found
 
 
 def _as_id(given: SessionId | str) -> SessionId:

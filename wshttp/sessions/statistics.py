@@ -16,6 +16,6 @@ class Statistics:
     started: int = 0
     ended: Counter[Reason] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
-    """Sessions that a limit kept out, by its setting."""
+    """Sessions that a limit kept out, by its setting; `callbacks`: too many callbacks were still owed."""
     on_lateness: Callable[[float], None] | None = None
     """Called with the seconds between a deadline and the end that it brought."""

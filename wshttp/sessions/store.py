@@ -42,7 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
@@ -54,6 +54,11 @@ class Owed:
 
     record: Record
     event: Event
+
+
+MAX_VICTIMS: Final = 16
+"""Sessions that have to go, at most, for each limit and each one that comes: as long as a limit that was lowered is
+exceeded, each that comes brings it nearer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,10 @@ class Store(Protocol):
         """Return the secret that belongs to these sessions, the same for all nodes; made by whoever asks first."""
 
     async def create(self, record: Record, limits: Limits, *, replace: bool = False) -> Creation:
-        """Begin a life. With `replace`, a live session under this key ends first, with reason `replaced`."""
+        """Begin a life. With `replace`, a live session under this key ends first, with reason `replaced`.
+
+        Raises `SessionEnded` where this very life (its ref) was begun before, and has ended: none begins twice.
+        """
 
     async def load(self, key: bytes, *, touch: bool) -> Record | Tombstone | None:
         """Find by id, and touch in the same step."""
@@ -181,7 +189,8 @@ class Store(Protocol):
         """Find many by id at once, in the order of `keys`; touches none."""
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
-        """Merge changes, all or none. Raises `SessionEnded`, `LockLost`, `Conflict`, `DataTooLarge`."""
+        """Merge changes, all or none. Raises `SessionEnded`, `LockLost`, `Conflict`, `DataTooLarge`, and
+        `InvalidValue` above `MAX_SCHEDULED` calls to come."""
 
     async def increment(
         self,

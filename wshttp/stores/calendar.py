@@ -34,9 +34,10 @@ class Calendar(Generic[T]):
 
     def add(self, item: T, due: float) -> int | None:
         """Enter an item; the returned page number takes it out again. `None`: never due, not entered."""
-        if math.isinf(due):
+        interval = due / INTERVAL
+        if math.isinf(interval):  # the quotient, which a time that is finite, and beyond all time, may exceed
             return None
-        page = math.ceil(due / INTERVAL)
+        page = math.ceil(interval)
         items = self._pages.get(page)
         if items is None:
             items = self._pages[page] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wshttp.errors import SessionEnded, StoreUnavailable
@@ -75,6 +76,10 @@ class Locks:
                 if not turn.done():
                     turn.set_exception(StoreUnavailable(reason=reason))
             lock.waiting.clear()
+
+    def keep(self, lives: Callable[[str], object]) -> None:
+        """Drop the locks of sessions that neither live nor have ended: those that were never written down."""
+        self._locks = {ref: lock for ref, lock in self._locks.items() if lives(ref)}
 
     def end(self, ref: str, reason: str | None) -> None:
         """Drop the lock of a session that has ended; who waits for it is told."""

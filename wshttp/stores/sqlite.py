@@ -7,6 +7,8 @@ saw, is on disk: what anybody has been told, no crash takes back.
 When a batch cannot be written (a full disk, a broken one), it and what came after it are as if they had never been: all
 who wait get `StoreUnavailable`, and the working set is made anew from the file as soon as that takes writes again.
 Until then the store is not `available`. Idle clocks stand still meanwhile.
+A batch that takes longer than the time-out makes the store unavailable too, until it is on disk: else what is refused to
+callers, and done all the same, would pile up.
 
 One process has the file: what another wrote would not be in its working set.
 """
@@ -17,7 +19,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -30,7 +31,8 @@ from wshttp.stores import sqlite_schema as schema
 from wshttp.stores.locks import Locks
 from wshttp.stores.sqlite_file import SqliteFile, Statement
 from wshttp.stores.sqlite_journal import Batch, Journal, touch_interval
-from wshttp.stores.sqlite_restored import Restored, restore
+from wshttp.stores.sqlite_restored import LastAccess, Meta, Restored, meta, restore
+from wshttp.stores.sqlite_thread import Worker
 from wshttp.stores.working_set import RECORD_FIELDS, WorkingSet
 
 RETRY_INTERVAL: Final = 0.5
@@ -38,6 +40,11 @@ RETRY_INTERVAL: Final = 0.5
 
 GENERATION: Final = 2**40
 """More revisions than a session has between two times at which the working set is made anew."""
+
+JUMP: Final = 1.0
+"""Seconds by which the machine's calendar is set before that is written down at once."""
+
+LATE: Final = "the disk takes longer than store.timeout"
 
 T = TypeVar("T")
 
@@ -65,16 +72,17 @@ class SqliteStore:
     ) -> None:
         self._clock = clock or SystemClock()
         self._offset = self._clock.time() - self._clock.monotonic()
+        self._ahead = 0.0  # seconds by which the calendar was ahead of `now` when that was last written
         self._timeout = timeout
         self._tombstone = tombstone
         self._warn_before = warn_before
         self._file = SqliteFile(path)
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: Worker | None = None
         self._locks = Locks()
         self._journal = Journal(self._write, self._on_written, self._on_failure)
+        self._claimed: set[str] = set()  # entries that a caller of ours has been given, and has not settled
         self._set = self._empty_set()
         self._secret: bytes | None = None
-        self._claimed: set[str] = set()  # entries that a caller of ours has been given, and has not settled
         self._generation = 0
         self._away: str | None = "the store is not open"
         self._recovery: asyncio.Task[None] | None = None
@@ -86,7 +94,8 @@ class SqliteStore:
     def now(self) -> float:
         """Return the time on a clock that goes on while no process runs, and never goes back.
 
-        It begins at Unix time, or at the last time in the file if that is later, and then runs as the monotonic clock.
+        It begins at Unix time, and runs as the monotonic clock. While no process runs, it goes on by what the calendar
+        has gone on: whether that is right, or was put right meanwhile, makes no difference.
         """
         return self._clock.monotonic() + self._offset
 
@@ -98,8 +107,9 @@ class SqliteStore:
     # --- opening and closing ----------------------------------------------------------------------
 
     async def open(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "wshttp-sqlite")
+        self._thread = Worker("wshttp-sqlite")
         self._claimed.clear()
+        self._generation += 1  # copies of records from before are older than what is read now
         try:
             await self._in_thread(self._file.open)
             self._start(await self._in_thread(self._read_at_start))
@@ -110,30 +120,50 @@ class SqliteStore:
             raise
 
     def _read_at_start(self) -> Restored:
-        meta = dict(self._file.rows(schema.ALL_META))
-        self._offset = max(self._clock.time(), meta.get("seen_at", 0.0)) - self._clock.monotonic()
-        self._secret = meta.get("secret")
-        was_closed = bool(meta.get("closed"))
+        found = meta(self._file)
+        self._offset = self._time_at_start(found) - self._clock.monotonic()
+        self._secret = found.secret
 
         def last_access(record: Record) -> float:
             # Touches that were not written yet are not to cost anybody the end of their session.
-            return record.last_access_at if was_closed else self._at_most_now(record, touch_interval(record))
+            return record.last_access_at if found.closed else self._at_most_now(record, touch_interval(record))
 
-        return self._restored(last_access, [(schema.PUT_META, ("closed", 0))])
+        restored = self._restored(last_access)  # first: nothing is written to a file that is not understood
+        self._file.write([(schema.PUT_META, ("closed", 0)), *restored.useless, self._seen()])
+        return restored
 
-    def _restored(self, last_access: Callable[[Record], float], first: list[Statement]) -> Restored:
-        """Read everything, after a write that shows that the file takes some. Blocks; raises `StoreUnavailable`."""
-        self._file.write([*first, (schema.PUT_META, ("seen_at", self.now()))])
-        found = restore(self._file, self._empty_set(), last_access, self._generation * GENERATION)
-        self._file.write(found.useless)
-        return found
+    def _time_at_start(self, found: Meta) -> float:
+        calendar = self._clock.time()
+        if found.seen_at is None:
+            return calendar
+        return found.seen_at + max(0.0, calendar - (found.seen_at if found.wall_at is None else found.wall_at))
+
+    def _read_again(self, last_access: LastAccess) -> Restored:
+        self._file.write([self._seen()])  # first: a file that takes no writes need not be read
+        restored = self._restored(last_access)
+        self._file.write(restored.useless)
+        return restored
+
+    def _restored(self, last_access: LastAccess) -> Restored:
+        return restore(self._file, self._empty_set(), last_access, self._generation * GENERATION)
+
+    def _seen(self) -> Statement:
+        """Note what time it is, and what the calendar says: time goes on from there in the next process."""
+        now, calendar = self.now(), self._clock.time()
+        self._ahead = calendar - now
+        return schema.PUT_TIME, (now, calendar)
 
     def _at_most_now(self, record: Record, forgiven: float) -> float:
         return max(record.last_access_at, min(record.last_access_at + forgiven, self.now()))
 
     def _empty_set(self) -> WorkingSet:
         return WorkingSet(
-            self.now, self._journal, self._locks, tombstone=self._tombstone, warn_before=self._warn_before
+            self.now,
+            self._journal,
+            self._locks,
+            tombstone=self._tombstone,
+            warn_before=self._warn_before,
+            given=self._claimed,
         )
 
     def _start(self, found: Restored) -> None:
@@ -141,20 +171,25 @@ class SqliteStore:
         self._set = found.set
         for owed in found.owed:
             if owed.event.id not in self._claimed:
-                self._set.unclaim(owed.record, owed.event)
+                self._set.unclaim(owed)
         self._away = None
 
     async def close(self) -> None:
         """Write down what was not yet, and let go of the file."""
+        await self._stop_recovery()
+        if self._away is None:
+            await self._write_last_accesses()
+        await self._drained()
+        await self._stop_recovery()  # of what failed just now
+        self._away = "the store is closed"
+        self._locks.give_up(self._away)
+        await self._let_go()
+
+    async def _stop_recovery(self) -> None:
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.wait({self._recovery})
             self._recovery = None
-        if self._away is None:
-            await self._write_last_accesses()
-        self._away = "the store is closed"
-        self._locks.give_up(self._away)
-        await self._let_go()
 
     async def _write_last_accesses(self) -> None:
         late = [life for life in self._set.lives() if life.last_access_at > life.logged_access_at]
@@ -167,15 +202,32 @@ class SqliteStore:
         except StoreUnavailable as error:
             _log.warning("the last accesses of sessions could not be written: %s", error)
 
+    async def _drained(self) -> None:
+        """Wait for the last batch, as long as anybody waits for the disk; then it is given up, as in a kill."""
+        try:
+            async with asyncio.timeout(self._timeout or None):
+                await self._journal.drain()
+        except TimeoutError:
+            _log.error("%s; what is not on it is given up", LATE)
+            await self._journal.give_up(StoreUnavailable(reason=LATE))
+
     async def _let_go(self) -> None:
-        if self._thread is not None:
-            await self._journal.drain()
-            await self._in_thread(self._file.close)
-            self._thread.shutdown(wait=False)
-            self._thread = None
+        if self._thread is None:
+            return
+        closed = self._thread.submit(self._file.close)
+        self._thread.stop()
+        self._thread = None
+        try:
+            async with asyncio.timeout(self._timeout or None):
+                await asyncio.wrap_future(closed)
+        except TimeoutError:
+            # The thread closes that one when the disk lets it.
+            self._file = SqliteFile(self._file.path)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        if self._thread is None:
+            raise StoreUnavailable(reason="the store is not open")
+        return await self._thread.run(function, *arguments)
 
     async def secret(self) -> bytes:
         self._working_set()
@@ -194,11 +246,15 @@ class SqliteStore:
         return self._set
 
     async def _write(self, statements: list[Statement]) -> None:
-        await self._in_thread(self._file.write, [*statements, (schema.PUT_META, ("seen_at", self.now()))])
+        await self._in_thread(self._file.write, [*statements, self._seen()])
 
     def _on_written(self, batch: Batch) -> None:
+        self._claimed.difference_update(batch.settled)
         for ref, reason in batch.ended:
             self._locks.end(ref, reason)
+        if self._away == LATE and self._journal.batch_of() is None:
+            self._away = None
+            _log.warning("the disk answers again")
 
     async def _on_disk(self, *marks: Hashable, owed: Iterable[Owed] = ()) -> None:
         """Return when all that was done so far, and concerns one of these, is on disk; raise where it never will be.
@@ -213,11 +269,17 @@ class SqliteStore:
             except BaseException as interruption:
                 self._disown(batch, owed)
                 if isinstance(interruption, TimeoutError):
-                    raise StoreUnavailable(reason="the disk takes longer than store.timeout") from None
+                    self._be_late(batch)
+                    raise StoreUnavailable(reason=LATE) from None
                 raise
             if error is not None:
                 raise StoreUnavailable(reason=error.reason)
-        self._claimed.update(one.event.id for one in owed)
+        self._claimed.update(one.event.id for one in owed if self._set.owes(one.event))
+
+    def _be_late(self, batch: Batch) -> None:
+        if self._away is None and not batch.done.done():
+            self._away = LATE
+            _log.error("%s; sessions are not available until it answers", LATE)
 
     def _disown(self, batch: Batch, owed: Iterable[Owed]) -> None:
         """Have `take_due` hand out what its caller will not hear of, once it is on disk."""
@@ -226,7 +288,7 @@ class SqliteStore:
         def written(done: asyncio.Future[StoreUnavailable | None]) -> None:
             if done.result() is None and self._generation == generation:
                 for one in owed:
-                    self._set.unclaim(one.record, one.event)
+                    self._set.unclaim(one)
 
         batch.done.add_done_callback(written)
 
@@ -257,13 +319,14 @@ class SqliteStore:
 
         while True:
             try:
-                found = await self._in_thread(self._restored, last_access, [])
+                found = await self._in_thread(self._read_again, last_access)
             except Exception as error:
                 if not isinstance(error, StoreUnavailable):
                     _log.exception("sessions cannot be read")
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
             found.set.answers = before.answers
+            self._locks.keep(found.set.live)
             found.set.tombstone, found.set.warn_before = self._tombstone, self._warn_before
             self._start(found)
             self._recovery = None
@@ -273,16 +336,16 @@ class SqliteStore:
     # --- a life begins --------------------------------------------------------------------------------
 
     async def create(self, record: Record, limits: Limits, *, replace: bool = False) -> Creation:
-        outcome = self._working_set().create(record, limits, replace=replace)
+        outcome = await self._step(record.ref, lambda working: working.create(record, limits, replace=replace))
         if isinstance(outcome, Full):
+            await self._on_disk()
             return outcome
         if isinstance(outcome, Exists):
             found = Exists(_copy(outcome.record))
             await self._on_disk(record.key, found.record.ref)
             return found
         created = Created(_copy(outcome.record), outcome.event, _copies(outcome.ended))
-        owed = [Owed(outcome.record, outcome.event), *(Owed(one.record, one.event) for one in outcome.ended)]
-        await self._on_disk(record.ref, owed=owed)
+        await self._on_disk(record.ref, owed=[Owed(outcome.record, outcome.event), *_owed(outcome.ended)])
         return created
 
     # --- a life goes on -------------------------------------------------------------------------------
@@ -306,7 +369,7 @@ class SqliteStore:
         return [await self.load(key, touch=False) for key in keys]
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
-        applied = await self._step(ref, lambda working: working.apply(ref, changes, max_data), changes.token)
+        applied = await self._step(ref, lambda working: working.apply(ref, changes, max_data))
         copy = _copy(applied)
         await self._on_disk(ref)
         return copy
@@ -324,7 +387,6 @@ class SqliteStore:
         total = await self._step(
             ref,
             lambda working: working.increment(ref, key, by, max_data, session_key=session_key, token=token),
-            token,
         )
         await self._on_disk(ref)
         return total
@@ -346,24 +408,22 @@ class SqliteStore:
             lambda working: working.renew(
                 ref, key, limits, user=user, roles=roles, version=version, holder=holder, token=token
             ),
-            token,
         )
         if isinstance(outcome, Full):
+            await self._on_disk()
             return outcome
         renewed = Renewed(_copy(outcome.record), _copies(outcome.ended))
-        await self._on_disk(ref, owed=[Owed(one.record, one.event) for one in outcome.ended])
+        await self._on_disk(ref, owed=_owed(outcome.ended))
         return renewed
 
-    async def _step(self, ref: str, step: Callable[[WorkingSet], T], token: str = "") -> T:
+    async def _step(self, ref: str, step: Callable[[WorkingSet], T]) -> T:
         """Do something to a life. That it has ended is not said before that is on disk."""
         working = self._working_set()
         try:
-            answer = step(working)
+            return step(working)
         except SessionEnded:
             await self._on_disk(ref)
             raise
-        self._journal.mark(token)
-        return answer
 
     # --- a life ends, and what time brings --------------------------------------------------------------
 
@@ -372,17 +432,16 @@ class SqliteStore:
         if ended is None:
             await self._on_disk(ref)
             return None
-        self._journal.mark(token)
-        await self._on_disk(ref, owed=[Owed(ended.record, ended.event)])
-        return Ended(_copy(ended.record), ended.event)
+        [copy] = _copies([ended])
+        await self._on_disk(ref, owed=_owed([ended]))
+        return copy
 
     async def take_due(self, maximum: int) -> Due:
-        due = self._working_set().take_due(maximum)
-        owed = [
-            *due.owed,
-            *(Owed(one.record, one.event) for one in due.ended),
-            *(Owed(record, event) for record, event in due.scheduled),
-        ]
+        working = self._working_set()
+        if abs(self._clock.time() - self.now() - self._ahead) > JUMP:
+            self._journal.put("time")  # each batch says what the calendar says
+        due = working.take_due(maximum)
+        owed = [*due.owed, *_owed(due.ended), *(Owed(record, event) for record, event in due.scheduled)]
         copies = Due(
             [_copy(record) for record in due.expiring],
             _copies(due.ended),
@@ -391,16 +450,21 @@ class SqliteStore:
             due.more,
         )
         if owed:
-            await self._on_disk(*(one.event.ref for one in owed), owed=owed)
+            try:
+                await self._on_disk(*(one.event.ref for one in owed), owed=owed)
+            except BaseException:
+                working.warn_again(due.expiring)
+                raise
         return copies
 
     async def settle(self, event: Event) -> None:
         self._working_set().settle(event)
         await self._on_disk(event.ref)
-        self._claimed.discard(event.id)
 
     async def owed(self) -> int:
-        return self._working_set().owed()
+        count = self._working_set().owed()
+        await self._on_disk()
+        return count
 
     async def renew_lease(self) -> bool:
         return True
@@ -408,7 +472,9 @@ class SqliteStore:
     # --- looking around ---------------------------------------------------------------------------------
 
     async def count(self, user: str | None = None, bucket: str | None = None) -> int:
-        return self._working_set().count(user, bucket)
+        count = self._working_set().count(user, bucket)
+        await self._on_disk()
+        return count
 
     async def scan(
         self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
@@ -439,4 +505,8 @@ def _copy(record: Record) -> Record:
 
 
 def _copies(ended: list[Ended]) -> list[Ended]:
-    return [Ended(_copy(one.record), one.event) for one in ended]
+    return [Ended(_copy(one.record), one.event, one.elsewhere) for one in ended]
+
+
+def _owed(ended: list[Ended]) -> list[Owed]:
+    return [Owed(one.record, one.event) for one in ended]

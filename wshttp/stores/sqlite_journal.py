@@ -51,6 +51,8 @@ class Batch:
     touched: set[Hashable] = field(default_factory=set)
     """The keys, refs and tokens that it is about."""
     ended: list[tuple[str, Reason | None]] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    """The ids of entries that are struck."""
 
 
 class Journal:
@@ -70,16 +72,14 @@ class Journal:
         self._writer: asyncio.Task[None] | None = None
 
     def batch_of(self, *marks: Hashable) -> Batch | None:
-        """Return the last batch that is not on disk yet and is about any of these; without any, the last one at all."""
+        """Return the last batch that is not on disk yet and is about any of these; without any, the last one at all.
+
+        What is in no hurry is about nobody, and nobody waits for it.
+        """
         for batch in (self._current, self._writing):
-            if batch is not None and (not marks or not batch.touched.isdisjoint(marks)):
+            if batch is not None and (batch.touched.intersection(marks) if marks else batch.touched):
                 return batch
         return None
-
-    def mark(self, token: str) -> None:
-        """Note that an answer to remember stands and falls with what was just changed."""
-        if token and self._current is not None:
-            self._current.touched.add(token)
 
     def put(self, mark: Hashable, *statements: Statement) -> None:
         """Have statements written; `mark` is whom they are about."""
@@ -122,6 +122,17 @@ class Journal:
         """Wait until there is nothing to write."""
         while self._writer is not None:
             await asyncio.wait({self._writer})
+
+    async def give_up(self, error: StoreUnavailable) -> None:
+        """Wait for the disk no longer; what is under way is done, or not."""
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait({self._writer})
+            self._writer = None
+        for batch in (self._writing, self._current):
+            if batch is not None:
+                batch.done.set_result(error)
+        self._writing = self._current = None
 
     # --- what the working set tells --------------------------------------------------------------------
 
@@ -182,10 +193,16 @@ class Journal:
         self.put(event.ref, (schema.PUT_EVENT, (event.id, event.ref, event.attempt, body)))
 
     def settled(self, event: Event) -> None:
-        statements: list[Statement] = [(schema.DELETE_EVENT, (event.id,))]
-        if event.kind == "end":
-            statements += [(schema.DELETE_SESSION, (event.ref,)), (schema.DELETE_DATA, (event.ref,))]
-        self.put(event.ref, *statements)
+        self.put(event.ref, (schema.DELETE_EVENT, (event.id,)))
+        if self._current is not None:
+            self._current.settled.append(event.id)
+
+    def forgotten(self, ref: str) -> None:
+        self.put(ref, (schema.DELETE_SESSION, (ref,)), (schema.DELETE_DATA, (ref,)))
+
+    def answered(self, token: str) -> None:
+        if self._current is not None and self._current.touched:
+            self._current.touched.add(token)
 
     def _mark(self, mark: Hashable) -> None:
         if self._current is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from wshttp.sessions.changes import Scheduled
 from wshttp.sessions.data import encoded_size
@@ -16,6 +17,22 @@ from wshttp.stores.sqlite_journal import event_of, record_of
 from wshttp.stores.working_set import WorkingSet
 
 LastAccess = Callable[[Record], float]
+
+MAX_TIME: Final = 2.0**40
+"""Seconds; no calendar is so far ahead, in some ten thousand years."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the file says of itself."""
+
+    secret: bytes | None
+    closed: bool
+    """Whether the last process that had it has closed it."""
+    seen_at: float | None
+    """The store's time at its last batch."""
+    wall_at: float | None
+    """Unix time, as the machine had it, at its last batch."""
 
 
 @dataclass(slots=True)
@@ -29,6 +46,28 @@ class Restored:
     """What deletes the rows that mean nothing any more."""
 
 
+def meta(file: SqliteFile) -> Meta:
+    """Read what the file says of itself. Raises as `restore` does."""
+    found = dict(file.rows(schema.ALL_META))
+    try:
+        times = _time(found.get("seen_at")), _time(found.get("wall_at"))
+        return Meta(_secret(found.get("secret")), bool(found.get("closed")), *times)
+    except (ValueError, TypeError) as error:
+        raise file.broken(error) from error
+
+
+def _secret(value: Any) -> bytes | None:
+    if value is not None and not (isinstance(value, bytes) and value):
+        raise ValueError("its secret is none")
+    return value
+
+
+def _time(value: Any) -> float | None:
+    if value is not None and not 0 <= value < MAX_TIME:
+        raise ValueError(f"{value!r} is no time")
+    return None if value is None else float(value)
+
+
 def restore(file: SqliteFile, empty: WorkingSet, last_access: LastAccess, revision: int) -> Restored:
     """Fill a working set from the file. `last_access` says from when on a session's idle time counts; blocks.
 
@@ -36,7 +75,7 @@ def restore(file: SqliteFile, empty: WorkingSet, last_access: LastAccess, revisi
     """
     try:
         return _restored(file, empty, last_access, revision)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise file.broken(error) from error
 
 
@@ -80,3 +119,7 @@ def _restore_ledger(found: Restored, file: SqliteFile, records: dict[str, Record
             continue
         found.set.restore_owed(event)
         found.owed.append(Owed(record, event))
+    needed = {owed.event.ref for owed in found.owed}
+    for record in records.values():
+        if record.reason is not None and record.ref not in needed:
+            found.useless += [(schema.DELETE_SESSION, (record.ref,)), (schema.DELETE_DATA, (record.ref,))]

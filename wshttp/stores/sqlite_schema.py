@@ -33,6 +33,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
 VERSION: Final = len(MIGRATIONS)
 
 PUT_META: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+PUT_TIME: Final = "INSERT OR REPLACE INTO meta VALUES ('seen_at', ?), ('wall_at', ?)"
 PUT_SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, NULL)"
 TOUCH_SESSION: Final = "UPDATE session SET last_access_at = ? WHERE ref = ?"
 END_SESSION: Final = "UPDATE session SET reason = ?, last_access_at = ? WHERE ref = ?"

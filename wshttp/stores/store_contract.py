@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Final
@@ -33,22 +33,28 @@ from unittest import SkipTest
 
 from wshttp.addresses import bucket
 from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded
-from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled, encoded_text
+from wshttp.sessions.changes import ABSENT, MAX_SCHEDULED, Changes, Conflict, Scheduled, encoded_text
 from wshttp.sessions.fake_clock import FakeClock
 from wshttp.sessions.ids import SessionId, new_event_id, new_ref
 from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
-from wshttp.sessions.store import Created, Due, Exists, Full, Holder, Limits, Renewed, Store
+from wshttp.sessions.store import MAX_VICTIMS, Created, Due, Exists, Full, Holder, Limits, Renewed, Store
 
 IDLE: Final = 1200.0
 ABSOLUTE: Final = 43_200.0
 NO_LIMITS: Final = Limits()
 MAX_DATA: Final = 10_000
-SEVEN: Final = {
-    "session.max_sessions": Limits(max_sessions=7),
-    "session.max_sessions_per_user": Limits(max_sessions_per_user=7),
-    "session.max_sessions_per_ip": Limits(max_sessions_per_ip=7),
-}
-"""Each limit by its setting."""
+
+
+def _each_limit(maximum: int) -> dict[str, Limits]:
+    """Return limits of one kind each, by the name of the setting."""
+    return {
+        "session.max_sessions": Limits(max_sessions=maximum),
+        "session.max_sessions_per_user": Limits(max_sessions_per_user=maximum),
+        "session.max_sessions_per_ip": Limits(max_sessions_per_ip=maximum),
+    }
+
+
+SEVEN: Final = _each_limit(7)
 CALLERS: Final = 50
 """How many call at once where many do."""
 
@@ -308,6 +314,20 @@ class StoreContract:
                 await self.advance(IDLE)
                 assert (await self._create(store, user="a", limits=limits)).ended == []
                 assert [_end_of(ended) for ended in (await self._due(store)).ended] == [(old.record.ref, Reason.IDLE)]
+
+    async def test_limit_counts_who_goes_on_whoever_else_is_past_the_deadline(self) -> None:
+        """One that is over makes room where it was, and nowhere else; in all, it does at once."""
+        async with self._store() as store:
+            await self._create(store, user="a", idle_timeout=100.0)
+            await self._create(store, user="b", remote_ip="192.0.2.2")
+            await self.advance(101)
+            for limits, expected in (
+                (Limits(max_sessions_per_user=1, make_room=False), "session.max_sessions_per_user"),
+                (Limits(max_sessions_per_ip=1, make_room=False), "session.max_sessions_per_ip"),
+            ):
+                assert await store.create(_record(store, user="b", remote_ip="192.0.2.2"), limits) == Full(expected, 1)
+            await self._create(store, user="a", limits=Limits(max_sessions=2, max_sessions_per_user=1, make_room=False))
+            assert await store.count() == 2
 
     # --- a life goes on: data -----------------------------------------------------------------------
 
@@ -1086,10 +1106,12 @@ class StoreContract:
                 assert isinstance(await node.create(_record(node, "same"), NO_LIMITS), Exists)
                 assert (await node.count(), await node.count("a"), await node.owed()) == (1, 1, 1)
                 assert await node.secret() == await one.secret()
-            await one.settle(created.event)
-            found = await other.load_ref(created.record.ref, touch=False)
-            assert found is not None
-            assert not found.starting
+            await other.settle(created.event)  # which is not its own to settle
+            for is_starting in (True, False):
+                found = await other.load_ref(created.record.ref, touch=False)
+                assert found is not None
+                assert found.starting is is_starting
+                await one.settle(created.event)
             assert await other.end(created.record.ref, Reason.ADMIN) is not None
             assert await one.end(created.record.ref, Reason.ADMIN) is None
 
@@ -1179,6 +1201,23 @@ class StoreContract:
             await one.settle(ended.event)
             assert await other.owed() == 0
             assert not await self._due(other)
+
+    async def test_scheduled_event_waits_for_the_start(self) -> None:
+        """Nobody else works on a session that a node is starting; afterwards whoever asks first has it."""
+        async with self._nodes() as (one, other):
+            created = await self._create(one)
+            call = Scheduled(new_event_id(), 1, "call", None)
+            await one.apply(created.record.ref, Changes(scheduled=[call]), MAX_DATA)
+            await self.advance(2)
+            assert not await self._due(other)
+            await one.settle(created.event)
+            await self.advance(1)
+            [(_, event)] = (await self._due(other)).scheduled
+            assert event.id == call.event_id
+            await one.settle(event)
+            assert await one.owed() == 1
+            await other.settle(event)
+            assert await one.owed() == 0
 
     async def test_nodes_leave_each_other_what_they_owe(self) -> None:
         """As long as a node renews its lease nobody else delivers for it; what it takes, no other gets."""
@@ -1392,6 +1431,157 @@ class StoreContract:
             await self.advance(150)
             assert await again.load_ref(touched.ref, touch=False) is None
             await self.close_store(again)
+
+    # --- what must not be given too early, too often, or without bound ---------------------------------
+
+    async def test_limit_that_was_lowered_is_reached(self) -> None:
+        """Each that comes has as many go as there are too many, and no more than `MAX_VICTIMS`; who cannot be made room for
+        has nobody go."""
+        for setting in SEVEN:
+            async with self._store() as store:
+                facts: dict[str, Any] = {setting.removeprefix("session."): 1}
+                one = Limits(**facts)
+                user = "a" if setting == "session.max_sessions_per_user" else None
+                for _ in range(MAX_VICTIMS + 5):
+                    await self._create(store, user=user)
+                assert len((await self._create(store, user=user, limits=one)).ended) == MAX_VICTIMS
+                assert await store.count() == 6
+                last = await self._create(store, user=user, limits=one)
+                assert {ended.event.reason for ended in last.ended} == {Reason.LIMIT}
+                assert (len(last.ended), await store.count()) == (6, 1)
+        async with self._store() as store:
+            for user in ("a", "b", None):
+                await self._create(store, user=user)
+            assert await store.create(_record(store), Limits(max_sessions=1)) == Full("session.max_sessions", 1)
+            assert await store.count() == 3
+
+    async def test_scheduled_events_are_bounded(self) -> None:
+        """A session has so many to come and no more; what would be one too many changes nothing, and those called make room."""
+        async with self._store() as store:
+            ref = (await self._create(store)).record.ref
+            calls = [Scheduled(new_event_id(), 10, "call", None) for _ in range(MAX_SCHEDULED + 1)]
+            assert await _raised(store.apply(ref, Changes({"a": 1}, scheduled=calls), MAX_DATA), InvalidValue)
+            assert await self._data(store, ref) == {}
+            await store.apply(ref, Changes(scheduled=calls[:1]), MAX_DATA)
+            await self.advance(20)
+            assert len((await self._due(store)).scheduled) == 1
+            await store.apply(ref, Changes(scheduled=calls[1:]), MAX_DATA)
+            await store.apply(ref, Changes({"a": 1}, scheduled=calls[1:2]), MAX_DATA)  # is there already
+            more = [Scheduled(new_event_id(), 10, "call", None)]
+            assert await _raised(store.apply(ref, Changes({"a": 2}, scheduled=more), MAX_DATA), InvalidValue)
+            assert await self._data(store, ref) == {"a": 1}
+
+    async def test_scheduled_event_is_not_due_after_the_deadline(self) -> None:
+        """Its session is over before it, even where `take_due` comes to the event first."""
+        async with self._store() as store:
+            ref = (await self._create(store, idle_timeout=100.1)).record.ref
+            await store.apply(ref, Changes(scheduled=[Scheduled(new_event_id(), 100, "call", None)]), MAX_DATA)
+            await self.advance(100.2)
+            due = await self._due(store)
+            await self.advance(1)
+            more = await self._due(store)
+            assert due.scheduled == more.scheduled == []
+            assert [_end_of(ended) for ended in due.ended + more.ended] == [(ref, Reason.IDLE)]
+
+    async def test_each_method_finds_out_that_one_is_past_its_deadline(self) -> None:
+        """Whichever is the first to be asked."""
+        async with self._store() as store:
+            key = SessionId.app("s").key
+            asked: list[tuple[Callable[[str], Awaitable[Any]], Any]] = [
+                (lambda ref: store.load(key, touch=True), Tombstone),
+                (lambda ref: store.load_many([key]), [Tombstone]),
+                (lambda ref: store.load_ref(ref, touch=True), None),
+                (lambda ref: store.scan(), ([], "")),
+                (lambda ref: store.scan(user="a"), ([], "")),
+                (lambda ref: store.count("a"), 0),
+                (lambda ref: store.end(ref, Reason.LOGOUT), None),
+                (lambda ref: _raised(store.apply(ref, Changes({"a": 2}), MAX_DATA), SessionEnded), True),
+                (lambda ref: _raised(store.increment(ref, "n", 1, MAX_DATA), SessionEnded), True),
+                (lambda ref: _raised(self._renew(store, ref, "new", user="b"), SessionEnded), True),
+                (lambda ref: _raised(store.acquire(ref, "holder", 1), SessionEnded), True),
+            ]
+            for ask, answer in asked:
+                ref = (await self._create(store, "s", user="a")).record.ref
+                await self.advance(IDLE)
+                heard = await ask(ref)
+                left = Tombstone(ref, Reason.IDLE)
+                assert heard == (left if answer is Tombstone else [left] if answer == [Tombstone] else answer)
+                assert [_end_of(one) for one in (await self._due(store)).ended] == [(ref, Reason.IDLE)]
+
+    async def test_life_that_has_ended_is_not_begun_again(self) -> None:
+        """A creation that is asked for again, after its session was there and has ended, begins no second life of that ref."""
+        async with self._store() as store:
+            created = await self._create(store, "same")
+            await store.settle(created.event)
+            again = replace(_record(store, "same"), ref=created.record.ref)
+            found = await store.create(again, NO_LIMITS)
+            assert isinstance(found, Exists)
+            assert found.record.ref == created.record.ref
+            assert await store.end(created.record.ref, Reason.ADMIN) is not None
+            assert await _raised(store.create(again, NO_LIMITS), SessionEnded)
+            assert await store.count() == 0
+
+    async def test_settling_a_start_makes_newer_copies(self) -> None:
+        """Whoever has a copy that says that the session is starting can tell that it is out of date."""
+        async with self._store() as store:
+            created = await self._create(store)
+            before = await store.load_ref(created.record.ref, touch=False)
+            assert before is not None
+            revision = before.revision
+            await store.settle(created.event)
+            after = await store.load_ref(created.record.ref, touch=False)
+            assert after is not None
+            assert (after.starting, after.revision > revision) == (False, True)
+
+    async def test_death_leaves_ends_waiting_for_their_starts(self) -> None:
+        """Who ends a session whose start nobody has been given yet is told that it ends `elsewhere`; `take_due` hands out
+        the start, and the end when that is settled, as its first attempt; after another death it may be the second."""
+        for deaths in (1, 2):
+            async with self._store() as store:
+                names = ("ended", "replaced", "limit")
+                refs = [(await self._create(store, name, data={"a": name}, after=1)).record.ref for name in names]
+                again = await self.kill(store)
+                if again is None:
+                    return
+                ends = await self._end_three(again, refs)
+                starts = (await self._due(again)).owed
+                if deaths == 2:
+                    again = await self.kill(again)
+                    assert again is not None
+                    starts = (await self._due(again)).owed
+                assert sorted((one.event.ref, one.event.kind, one.event.attempt) for one in starts) == sorted(
+                    (ref, "start", 1 + deaths) for ref in refs
+                )
+                for ended in ends:
+                    await again.settle(ended.event)  # which nobody has been given
+                assert await again.owed() == 6
+                for one in starts:
+                    await again.settle(one.event)
+                owed = (await self._due(again)).owed
+                assert sorted((one.event.id, one.record.data["a"]) for one in owed) == sorted(
+                    (ended.event.id, name) for ended, name in zip(ends, names, strict=True)
+                )
+                assert {one.event.attempt for one in owed} <= set(range(1, deaths + 1))
+                for one in owed:
+                    await again.settle(one.event)
+                assert await again.owed() == 0
+                await self.close_store(again)
+
+    async def _end_three(self, store: Store, refs: list[str]) -> list[Ended]:
+        """End what was created as "ended", "replaced" and "limit", each in its way, all of them starting elsewhere."""
+        ended = await store.end(refs[0], Reason.LOGOUT)
+        assert ended is not None
+        replaced = await self._create(store, "replaced", replace=True)
+        limit = await self._create(store, limits=Limits(max_sessions=2))
+        for new in (replaced, limit):
+            await store.settle(new.event)
+        ends = [ended, *replaced.ended, *limit.ended]
+        assert [(one.event.ref, one.event.reason, one.event.attempt, one.elsewhere) for one in ends] == [
+            (refs[0], Reason.LOGOUT, 1, True),
+            (refs[1], Reason.REPLACED, 1, True),
+            (refs[2], Reason.LIMIT, 1, True),
+        ]
+        return ends
 
     # --- opening and closing ------------------------------------------------------------------------
 

@@ -8,20 +8,24 @@ What is changed is told to a `Log`, in the same step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Final, Protocol, TypeVar
 
 from wshttp.errors import LockLost, SessionEnded
-from wshttp.sessions.changes import ABSENT, Changes, Scheduled, merge, sum_for_increment
+from wshttp.sessions.changes import ABSENT, Changes, Scheduled, check_scheduled, merge, sum_for_increment
 from wshttp.sessions.data import Json
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
-from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
+from wshttp.sessions.store import MAX_VICTIMS, Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
 from wshttp.stores.answers import Answers
-from wshttp.stores.calendar import Calendar
+from wshttp.stores.calendar import INTERVAL, Calendar
+from wshttp.stores.debts import Debts
 from wshttp.stores.index import Index
 from wshttp.stores.locks import Locks
+
+T = TypeVar("T")
 
 MAX_TOMBSTONES: Final = 100_000
 """The oldest go first. Without a bound, whoever can make sessions end could fill the memory."""
@@ -41,7 +45,7 @@ class Life(Record):
     older: Life | None = None
     newer: Life | None = None
     page: int | None = None
-    calls: set[_Call] | None = None
+    calls: dict[str, _Call] | None = None
     logged_access_at: float = 0.0
     """The last access that the log has; the log's own note."""
 
@@ -138,6 +142,12 @@ class Log(Protocol):
     def settled(self, event: Event) -> None:
         """An entry is struck."""
 
+    def forgotten(self, ref: str) -> None:
+        """A life is over, and nothing is owed for it any more: its last data is of no use."""
+
+    def answered(self, token: str) -> None:
+        """What was just changed is remembered under a token."""
+
 
 class NoLog:
     """Keeps nothing."""
@@ -153,13 +163,16 @@ class NoLog:
     def called(self, life: Life, event_id: str) -> None: ...
     def owes(self, event: Event) -> None: ...
     def settled(self, event: Event) -> None: ...
+    def forgotten(self, ref: str) -> None: ...
+    def answered(self, token: str) -> None: ...
 
 
 class WorkingSet:
     """Sessions, tombstones, scheduled calls and the ledger.
 
     `now` tells the time; `tombstone` is in seconds; `warn_before` (seconds, 0: never) is when `take_due` reports a
-    session as expiring. Records are handed out as they are kept: they change when their session does.
+    session as expiring; `given` has the ids of entries that somebody here is delivering (`None`: all).
+    Records are handed out as they are kept: they change when their session does.
     """
 
     def __init__(
@@ -170,6 +183,7 @@ class WorkingSet:
         *,
         tombstone: float = 300.0,
         warn_before: float = 0.0,
+        given: Container[str] | None = None,
     ) -> None:
         self.now = now
         self.log = log
@@ -184,9 +198,8 @@ class WorkingSet:
         self._anonymous = _IdleOrder()
         self._calendar = Calendar[Life]()
         self._calls = Calendar[_Call]()
-        self._overdue: deque[Ended] = deque()
-        self._owed: dict[str, Event] = {}
-        self._unclaimed: deque[Owed] = deque()
+        self._overdue: deque[tuple[Life, Event]] = deque()
+        self._debts = Debts(given)
         self._graves: dict[bytes, _Grave] = {}
         self._oldest_graves: deque[_Grave] = deque()
 
@@ -211,7 +224,7 @@ class WorkingSet:
 
     def restore_owed(self, event: Event) -> None:
         """Take in an entry of the ledger; oldest first. Whoever it was owed by goes on with it, or nobody does yet."""
-        self._owed[event.id] = event
+        self._debts.enter(event)
         if event.kind == "start" and (life := self._slot(event.ref).get(event.ref)):
             life.starting = True
 
@@ -223,9 +236,9 @@ class WorkingSet:
         """Return a life as it stands, past its deadline or not."""
         return self._slot(ref).get(ref)
 
-    def entry(self, event_id: str) -> Event | None:
-        """Return an entry of the ledger."""
-        return self._owed.get(event_id)
+    def owes(self, event: Event) -> bool:
+        """Return whether an entry is in the ledger, and this attempt is its last."""
+        return self._debts.has(event)
 
     # --- a life begins --------------------------------------------------------------------------
 
@@ -234,6 +247,9 @@ class WorkingSet:
         if isinstance(earlier, Created):
             return earlier
         present = self._alive(self._by_key.get(record.key))
+        grave = self._graves.get(record.key)
+        if grave is not None and grave.tombstone.ref == record.ref:  # asked for again, after it was there and has ended
+            raise SessionEnded(record.ref, grave.tombstone.reason)
         if present is not None and not replace:
             return Exists(present)
         victims = self._make_room(record.user, record.bucket, limits, [present] if present else [])
@@ -246,7 +262,12 @@ class WorkingSet:
             self.log.exhumed(life.key)
         self._take_in(life)
         self.log.began(life)
-        return self.answers.keep(record.ref, Created(life, self._owe(Event(new_event_id(), "start", life.ref)), ended))
+        return self._remember(record.ref, Created(life, self._owe(Event(new_event_id(), "start", life.ref)), ended))
+
+    def _remember(self, token: str, answer: T) -> T:
+        if token:
+            self.log.answered(token)
+        return self.answers.keep(token, answer)
 
     def _take_in(self, life: Life) -> None:
         self._slot(life.ref)[life.ref] = life
@@ -258,31 +279,34 @@ class WorkingSet:
     def _make_room(self, user: str | None, bucket: str, limits: Limits, going: list[Life]) -> list[Life] | Full:
         """Return `going` and who must go besides to let one more in, or the limit that says no."""
         for setting, maximum, count, candidates in self._limits(user, bucket, limits, going):
-            if not maximum or count < maximum:
+            surplus = min(count - maximum + 1, MAX_VICTIMS) if maximum else 0
+            if surplus <= 0:
                 continue
-            victim = next((life for life in candidates if life not in going), None) if limits.make_room else None
-            if victim is None:
+            candidates = (life for life in candidates if life not in going) if limits.make_room else ()
+            victims = list(islice(candidates, surplus))
+            if len(victims) < surplus:
                 return Full(setting, maximum)
-            going.append(victim)
+            going += victims
         return going
 
     def _limits(
         self, user: str | None, bucket: str, limits: Limits, going: list[Life]
-    ) -> Iterator[tuple[str, int, int, Iterator[Life] | list[Life]]]:
-        """Yield each limit that applies: its setting, its value, how many count, and who could go, longest idle first."""
-        if user is not None and limits.max_sessions_per_user:
-            theirs = sorted(self._living(self._by_user.get(user)), key=_last_access)
-            count = len(theirs) - sum(life.user == user for life in going)
-            yield "session.max_sessions_per_user", limits.max_sessions_per_user, count, theirs
-        if limits.max_sessions_per_ip:
-            there = self._living(self._by_bucket.get(bucket))
-            count = len(there) - sum(life.bucket == bucket for life in going)
-            anonymous = sorted((life for life in there if life.user is None), key=_last_access)
+    ) -> Iterator[tuple[str, int, int, Iterable[Life]]]:
+        """Yield each limit that may be reached: its setting, its value, how many count, and who could go, longest idle first."""
+        theirs = self._by_user.get(user) if user is not None else ()
+        if 0 < limits.max_sessions_per_user <= len(theirs):
+            living = self._living(theirs)
+            count = len(living) - sum(life.user == user for life in going)
+            yield "session.max_sessions_per_user", limits.max_sessions_per_user, count, _longest_idle_first(living)
+        there = self._by_bucket.get(bucket)
+        if 0 < limits.max_sessions_per_ip <= len(there):
+            living = self._living(there)
+            count = len(living) - sum(life.bucket == bucket for life in going)
+            anonymous = (life for life in _longest_idle_first(living) if life.user is None)
             yield "session.max_sessions_per_ip", limits.max_sessions_per_ip, count, anonymous
         while len(self._by_key) - len(going) >= limits.max_sessions > 0 and self._oldest_is_overdue():
             pass  # it made room by itself
-        count = len(self._by_key) - len(going)
-        yield "session.max_sessions", limits.max_sessions, count, iter(self._anonymous)
+        yield "session.max_sessions", limits.max_sessions, len(self._by_key) - len(going), self._anonymous
 
     def _living(self, lives: Collection[Life]) -> list[Life]:
         return [life for life in list(lives) if self._alive(life)]
@@ -315,6 +339,7 @@ class WorkingSet:
         life = self.require(ref)
         if changes.lock is not None and self._locks.holder(ref) != changes.lock:
             raise LockLost(ref)
+        check_scheduled(changes.scheduled, life.calls or {})
         merge(life, changes, max_data)
         life.revision += 1
         if changes.values:
@@ -327,7 +352,7 @@ class WorkingSet:
             life.warned = False
             self._enter(life)
             self.log.changed(life)
-        return self.answers.keep(changes.token, life)
+        return self._remember(changes.token, life)
 
     def increment(
         self,
@@ -347,7 +372,7 @@ class WorkingSet:
         merge(life, Changes({key: total}, key=session_key), max_data)
         life.revision += 1
         self.log.wrote(life, {key: total})
-        return self.answers.keep(token, total)
+        return self._remember(token, total)
 
     def renew(
         self,
@@ -381,7 +406,7 @@ class WorkingSet:
         self._touch(life)
         self._enter(life)
         self.log.changed(life)
-        return self.answers.keep(token, Renewed(life, ended))
+        return self._remember(token, Renewed(life, ended))
 
     def _touch(self, life: Life) -> None:
         life.last_access_at = self.now()
@@ -422,9 +447,12 @@ class WorkingSet:
         if isinstance(earlier, Ended):
             return earlier
         life = self._alive(self._slot(ref).get(ref))
-        return None if life is None else self.answers.keep(token, self._end(life, reason))
+        return None if life is None else self._remember(token, self._end(life, reason))
 
     def _end(self, life: Life, reason: Reason) -> Ended:
+        return self._tell(life, self._take_out(life, reason))
+
+    def _take_out(self, life: Life, reason: Reason) -> Event:
         """Take a life out of everything, in one step; the only place where one ends."""
         life.reason = reason
         del self._slot(life.ref)[life.ref]
@@ -432,19 +460,26 @@ class WorkingSet:
         self._by_bucket.remove(life.bucket, life)
         self._unfile_by_user(life)
         self._calendar.remove(life, life.page)
-        for call in life.calls or ():
+        for call in (life.calls or {}).values():
             self._calls.remove(call, call.page)
         life.calls = None
         life.revision += 1
         self._bury(life.key, Tombstone(life.ref, reason, life.start))
         self.log.ended(life)
-        return Ended(life, self._owe(Event(new_event_id(), "end", life.ref, reason=reason)))
+        return self._owe(Event(new_event_id(), "end", life.ref, reason=reason))
+
+    def _tell(self, life: Life, event: Event) -> Ended:
+        """Return an end for who caused it, or came for it: they deliver it, unless nobody here has the start yet."""
+        if self._debts.may_follow(life.ref):
+            return Ended(life, event)
+        self.log.owes(self._debts.wait(Owed(life, event)).event)
+        return Ended(life, event, elsewhere=True)
 
     def _alive(self, life: Life | None) -> Life | None:
         """Return a life that goes on; one past its deadline ends here and now, and `take_due` will report it."""
         if life is None or (reason := life.due(self.now())) is None:
             return life
-        self._overdue.append(self._end(life, reason))
+        self._overdue.append((life, self._take_out(life, reason)))
         return None
 
     def require(self, ref: str) -> Life:
@@ -476,10 +511,10 @@ class WorkingSet:
         due, now = Due(), self.now()
         self._clear_graves(maximum)
         for _ in range(maximum):
-            if self._unclaimed:
-                self._hand_out(self._unclaimed.popleft(), due)
+            if self._debts.any_to_take:
+                self._hand_out(due)
             elif self._overdue:
-                due.ended.append(self._overdue.popleft())
+                due.ended.append(self._tell(*self._overdue.popleft()))
             elif (life := self._calendar.take(now)) is not None:
                 self._come_up(life, now, due)
             elif (call := self._calls.take(now)) is not None:
@@ -499,6 +534,13 @@ class WorkingSet:
             due.expiring.append(life)
         self._enter(life)
 
+    def warn_again(self, lives: Iterable[Record]) -> None:
+        """Have a warning that nobody heard given again."""
+        for life in (self.live(record.ref) for record in lives):
+            if life is not None and life.warned:
+                life.warned = False
+                self._enter(life)
+
     def _enter(self, life: Life) -> None:
         """Enter a life in the calendar where it next has to be looked at."""
         self._calendar.remove(life, life.page)
@@ -508,21 +550,23 @@ class WorkingSet:
     def _schedule(self, life: Life, scheduled: Scheduled, due_at: float) -> bool:
         """Enter a call; `False` where it is there already."""
         if life.calls is None:
-            life.calls = set()
-        elif any(call.scheduled.event_id == scheduled.event_id for call in life.calls):
+            life.calls = {}
+        elif scheduled.event_id in life.calls:
             return False
-        call = _Call(life, scheduled)
+        call = life.calls[scheduled.event_id] = _Call(life, scheduled)
         call.page = self._calls.add(call, due_at)
-        life.calls.add(call)
         return True
 
     def _call(self, call: _Call, due: Due) -> None:
         life = self._alive(call.life)
         if life is None:
             return
-        if life.calls is not None:
-            life.calls.discard(call)
+        if life.ref not in _starts(due) and not self._debts.may_follow(life.ref):
+            call.page = self._calls.add(call, self.now() + INTERVAL)  # nobody works on it before its start is over
+            return
         scheduled = call.scheduled
+        if life.calls is not None:
+            life.calls.pop(scheduled.event_id, None)
         self.log.called(life, scheduled.event_id)
         event = Event(scheduled.event_id, "scheduled", life.ref, name=scheduled.name, data=scheduled.data)
         due.scheduled.append((life, self._owe(event)))
@@ -530,27 +574,28 @@ class WorkingSet:
     # --- the ledger -----------------------------------------------------------------------------
 
     def _owe(self, event: Event) -> Event:
-        self._owed[event.id] = event
+        self._debts.enter(event)
         self.log.owes(event)
         return event
 
-    def unclaim(self, record: Record, event: Event) -> None:
-        """Have `take_due` hand an entry out, since who was to deliver it never will. Starts before ends, as they came."""
-        self._unclaimed.append(Owed(record, event))
+    def unclaim(self, owed: Owed) -> None:
+        """Have `take_due` hand an entry out, since who was to deliver it never will; in the order in which they came to be."""
+        self._debts.unclaim(owed)
 
-    def _hand_out(self, owed: Owed, due: Due) -> None:
-        if owed.event.id in self._owed:
-            again = replace(owed.event, attempt=owed.event.attempt + 1)
-            due.owed.append(Owed(owed.record, self._owe(again)))
+    def _hand_out(self, due: Due) -> None:
+        owed = self._debts.take(_starts(due))
+        if owed is not None:
+            self.log.owes(owed.event)
+            due.owed.append(owed)
 
     def settle(self, event: Event) -> None:
-        owed = self._owed.get(event.id)
-        if owed is None or owed.attempt != event.attempt:
+        if not self._debts.strike(event):
             return  # settled, or somebody else's by now
-        del self._owed[event.id]
         if event.kind == "start":
             self._has_started(event.ref)
-        self.log.settled(owed)
+        self.log.settled(event)
+        if not self._debts.any_of(event.ref) and self.live(event.ref) is None:
+            self.log.forgotten(event.ref)
 
     def _has_started(self, ref: str) -> None:
         self.answers.forget(ref)  # whoever settles its start was told of it, and an answer keeps the session's data
@@ -560,21 +605,22 @@ class WorkingSet:
             life.revision += 1
 
     def owed(self) -> int:
-        return len(self._owed)
+        return len(self._debts)
 
     # --- looking around -------------------------------------------------------------------------
 
     def count(self, user: str | None = None, bucket: str | None = None) -> int:
-        if user is None and bucket is None:
+        group = self._group(user, bucket)
+        if group is None:
             return len(self._by_key)
         now = self.now()
-        return sum(life.due(now) is None for life in self._matching(user, bucket))
+        return sum(life.due(now) is None for life in self._matching(group, bucket))
 
     def scan(
         self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
     ) -> tuple[list[Record], str]:
         found: list[Record] = []
-        for lives in self._in_order(cursor, user, bucket):
+        for lives in self._in_order(cursor, user, bucket, maximum):
             for life in sorted(lives, key=_ref):
                 if life.ref <= cursor or self._alive(life) is None:
                     continue
@@ -583,15 +629,27 @@ class WorkingSet:
                 found.append(life)
         return found, ""
 
-    def _in_order(self, cursor: str, user: str | None, bucket: str | None) -> Iterator[Collection[Life]]:
+    def _in_order(self, cursor: str, user: str | None, bucket: str | None, maximum: int) -> Iterator[Collection[Life]]:
         """Yield lives in groups; the groups follow each other in the order of refs."""
-        if user is not None or bucket is not None:
-            yield list(self._matching(user, bucket))
-        else:
-            yield from (list(slot.values()) for slot in self._slots[_slot_number(cursor) :])
+        group = self._group(user, bucket)
+        if group is not None and len(group) ** 2 <= maximum * len(self._by_key):
+            yield list(self._matching(group, bucket))
+            return
+        # To sort a large group at each step would take longer than to pass over those that are not in it.
+        for slot in self._slots[_slot_number(cursor) :]:
+            yield [
+                life
+                for life in slot.values()
+                if (user is None or life.user == user) and (bucket is None or life.bucket == bucket)
+            ]
 
-    def _matching(self, user: str | None, bucket: str | None) -> Iterator[Life]:
-        group = self._by_user.get(user) if user is not None else self._by_bucket.get(bucket or "")
+    def _group(self, user: str | None, bucket: str | None) -> Collection[Life] | None:
+        """Return the smallest set of lives that has all that are meant; `None` for all."""
+        if user is not None:
+            return self._by_user.get(user)
+        return None if bucket is None else self._by_bucket.get(bucket)
+
+    def _matching(self, group: Collection[Life], bucket: str | None) -> Iterator[Life]:
         return (life for life in group if bucket is None or life.bucket == bucket)
 
     def _slot(self, ref: str) -> dict[str, Life]:
@@ -608,8 +666,17 @@ def _life(record: Record) -> Life:
     return life
 
 
+def _starts(due: Due) -> set[str]:
+    """Return the refs of the sessions whose start is handed out in the same call."""
+    return {owed.event.ref for owed in due.owed if owed.event.kind == "start"}
+
+
 def _ref(life: Life) -> str:
     return life.ref
+
+
+def _longest_idle_first(lives: list[Life]) -> Iterator[Life]:
+    yield from sorted(lives, key=_last_access)  # only where somebody asks
 
 
 def _last_access(life: Life) -> float:

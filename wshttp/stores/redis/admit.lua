@@ -1,5 +1,5 @@
 -- What every call does first: it is refused, or what its node has seen and not told yet is taken in.
-if meta[1] ~= '1' then
+if meta[1] ~= SCHEMA then
   return answer(meta[1] and 'schema' or 'flushed', meta[1])
 end
 if at - sent_at > 1 then

@@ -15,23 +15,27 @@ end
 if holder ~= '' and not holds_lock(ref, holder) then
   return answer('unlocked')
 end
+local first_expected = 11
+local first_value = first_expected + 2 * expectations
+local first_call = first_value + 3 * values
+if are_too_many(ref, first_call, calls) then
+  return answer('calls')
+end
 if key ~= '' and key ~= life.key then
   return answer('renewed')
 end
 
 -- JSON texts: an empty one is none. Where two differ they may yet say the same; the caller can tell.
-local next_one = 11
-for _ = 1, expectations do
-  local found = redis.call('HGET', hash, 'd:' .. given(next_one)) or ''
-  if found ~= given(next_one + 1) then
-    return answer('differs', given(next_one), found)
+for n = first_expected, first_value - 1, 2 do
+  local found = redis.call('HGET', hash, 'd:' .. given(n)) or ''
+  if found ~= given(n + 1) then
+    return answer('differs', given(n), found)
   end
-  next_one = next_one + 2
 end
 
 -- A value comes with its key, and how many bytes the key takes as JSON.
-local size, first_value = life.size, next_one
-for n = first_value, first_value + 3 * values - 1, 3 do
+local size = life.size
+for n = first_value, first_call - 1, 3 do
   local key_size = tonumber(given(n + 2))
   size = size + size_of(given(n + 1), key_size) - size_of(redis.call('HGET', hash, 'd:' .. given(n)) or '', key_size)
 end
@@ -40,7 +44,6 @@ if max_data > 0 and size > math.max(max_data, life.size) then
 end
 
 life.size, life.revision = size, life.revision + 1
-local first_call = first_value + 3 * values
 for n = first_value, first_call - 1, 3 do
   if given(n + 1) == '' then
     redis.call('HDEL', hash, 'd:' .. given(n))

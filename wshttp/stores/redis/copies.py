@@ -48,9 +48,10 @@ class Copies:
     def keep(self, record: Record, asked_at: float) -> None:
         """Keep a copy of what the store said in reply to a call of `asked_at`.
 
-        Not if the session was changed meanwhile: the reply may have been formed before that.
+        Not if the session was changed meanwhile: the reply may have been formed before that. Nor while it is starting:
+        who waits for that is to see when it is over.
         """
-        if not self.wanted or asked_at <= self._dropped.get(record.ref, -1.0):
+        if not self.wanted or record.starting or asked_at <= self._dropped.get(record.ref, -1.0):
             return
         earlier = self._copies.get(record.ref)
         if earlier is not None and earlier.record.revision > record.revision:

@@ -18,8 +18,20 @@ if earlier and shown_session(ref) then
   return shown_creation(earlier)
 end
 
+-- This very life was there before, and nobody remembers that it was asked for: none begins twice.
+local known = read_life(ref)
+if known then
+  local reason = over(known)
+  return reason and answer('ended', reason) or answer('exists', shown_session(ref))
+end
 local going = {}
 local found = redis.call('GET', root .. ':k:' .. key)
+if found and string.sub(found, 1, 1) == 't' then
+  local grave = cmsgpack.unpack(string.sub(found, 2))
+  if grave[2] == ref and at < grave[1] then
+    return answer('ended', grave[3])
+  end
+end
 local present = found and string.sub(found, 1, 1) == 's' and read_life(string.sub(found, 2))
 if present then
   local reason = over(present)

@@ -10,8 +10,8 @@ local function bury(key, ref, reason, start)
 end
 
 local function forget_calls(ref)
-  for _, call in ipairs(redis.call('HVALS', root .. ':c:' .. ref)) do
-    redis.call('ZREM', root .. ':calls', string.match(call, '^[^ ]*'))
+  for _, scheduled in ipairs(redis.call('HVALS', root .. ':c:' .. ref)) do
+    redis.call('ZREM', root .. ':calls', string.match(scheduled, '^[^ ]*'))
   end
   redis.call('DEL', root .. ':c:' .. ref)
 end

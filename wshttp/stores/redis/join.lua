@@ -4,8 +4,8 @@ if not meta[1] then
   if redis.call('EXISTS', root .. ':meta') == 1 then
     return answer('foreign')
   end
-  redis.call('HSET', root .. ':meta', 'schema', '1', 'seen', at)
-elseif meta[1] ~= '1' then
+  redis.call('HSET', root .. ':meta', 'schema', SCHEMA, 'seen', at)
+elseif meta[1] ~= SCHEMA then
   return answer('schema', meta[1])
 end
 if since > 0 then

@@ -1,6 +1,7 @@
 -- The limits, in the same step as what they let in.
 local LOOKED_AT = 1000  -- sessions that are due, of which some may be over: there are more only where sweeps are far behind
 local ENDED_AT_ONCE = 50  -- of these
+local MAX_VICTIMS = 16  -- as the port says: for each limit and each one that comes
 
 local function each_overdue(maximum, visit)
   for _, ref in ipairs(redis.call('ZRANGE', root .. ':due', '-inf', at, 'BYSCORE', 'LIMIT', 0, maximum)) do
@@ -25,31 +26,34 @@ local function count_living(list, field, value)
   return count
 end
 
--- The longest idle of a list, which is as long as its limit; with `anonymous`, of those who are not logged in.
-local function longest_idle(list, going, anonymous)
-  local oldest
+-- So many of a list, the longest idle first; with `anonymous`, of those who are not logged in.
+local function longest_idle(number, going, list, anonymous)
+  local found = {}
   for _, ref in ipairs(redis.call('ZRANGE', list, 0, -1)) do
     local life = not going[ref] and read_living(ref)
-    if life and not (anonymous and life.user) and (not oldest or life.access < oldest.access) then
-      oldest = life
+    if life and not (anonymous and life.user) then
+      found[#found + 1] = life
     end
   end
-  return oldest
+  table.sort(found, function(one, other) return one.access < other.access end)
+  return {unpack(found, 1, number)}
 end
 
--- The longest idle of all who are not logged in; touches keep their list in order.
-local function longest_idle_of_all(going)
-  for _, ref in ipairs(redis.call('ZRANGE', root .. ':idle', 0, #going)) do
-    if not going[ref] then
-      return read_life(ref)
+-- The same of all who are not logged in; touches keep their list in order.
+local function longest_idle_of_all(number, going)
+  local found = {}
+  for _, ref in ipairs(redis.call('ZRANGE', root .. ':idle', 0, number + #going - 1)) do
+    if not going[ref] and #found < number then
+      found[#found + 1] = read_life(ref)
     end
   end
+  return found
 end
 
--- A user's or an address's list that is full as it stands; nil where there is room.
-local function is_full(list, field, value, maximum, going)
+-- How many too many there would be of a user or an address.
+local function surplus_of(list, field, value, maximum, going)
   if maximum == 0 or redis.call('ZCARD', list) < maximum then
-    return false
+    return 0
   end
   local count = count_living(list, field, value)
   for _, life in ipairs(going) do
@@ -57,46 +61,50 @@ local function is_full(list, field, value, maximum, going)
       count = count - 1
     end
   end
-  return count >= maximum
+  return count - maximum + 1
 end
 
--- All sessions; those that are over make room by themselves.
-local function is_full_in_all(maximum, going)
-  local function is_full_yet()
-    return maximum > 0 and redis.call('ZCARD', root .. ':all') - #going >= maximum
+-- How many too many there would be in all; those that are over make room by themselves.
+local function surplus_in_all(maximum, going)
+  local function surplus()
+    return maximum > 0 and redis.call('ZCARD', root .. ':all') - #going - maximum + 1 or 0
   end
-  if is_full_yet() then
+  if surplus() > 0 then
     each_overdue(ENDED_AT_ONCE, end_overdue)
   end
-  return is_full_yet()
+  return surplus()
 end
 
 -- Adds to `going` who must go for one more, or returns the answer that refuses.
--- `untold` is refused, too, before anything is changed: the node knows of touches that may tell who is the longest idle.
+-- `untold` is refused, too, before anybody has gone: the node knows of touches that may tell who is the longest idle.
 local function make_room(user, bucket, maxima, may_end, going)
-  local function one_more(setting, maximum, find, ...)
-    if may_end and untold > 0 then
+  local function clear(setting, maximum, surplus, find, ...)
+    if surplus <= 0 then
+      return nil
+    elseif may_end and untold > 0 then
       return answer('untold')
     end
-    local victim = may_end and find(...)
-    if not victim then
+    surplus = math.min(surplus, MAX_VICTIMS)
+    local victims = may_end and find(surplus, going, ...) or {}
+    if #victims < surplus then
       return answer('full', setting, maximum)
     end
-    going[#going + 1] = victim
-    going[victim.ref] = true
+    for _, victim in ipairs(victims) do
+      going[#going + 1] = victim
+      going[victim.ref] = true
+    end
   end
 
-  local list = user and root .. ':u:' .. user
   local refused
-  if user and is_full(list, 'user', user, maxima.user, going) then
-    refused = one_more('session.max_sessions_per_user', maxima.user, longest_idle, list, going, false)
+  if user then
+    local list = root .. ':u:' .. user
+    local surplus = surplus_of(list, 'user', user, maxima.user, going)
+    refused = clear('session.max_sessions_per_user', maxima.user, surplus, longest_idle, list, false)
   end
-  list = root .. ':b:' .. bucket
-  if not refused and is_full(list, 'bucket', bucket, maxima.address, going) then
-    refused = one_more('session.max_sessions_per_ip', maxima.address, longest_idle, list, going, true)
+  if not refused then
+    local list = root .. ':b:' .. bucket
+    local surplus = surplus_of(list, 'bucket', bucket, maxima.address, going)
+    refused = clear('session.max_sessions_per_ip', maxima.address, surplus, longest_idle, list, true)
   end
-  if not refused and is_full_in_all(maxima.all, going) then
-    refused = one_more('session.max_sessions', maxima.all, longest_idle_of_all, going)
-  end
-  return refused
+  return refused or clear('session.max_sessions', maxima.all, surplus_in_all(maxima.all, going), longest_idle_of_all)
 end

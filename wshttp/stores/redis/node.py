@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
@@ -63,6 +64,7 @@ class Node:
         self.link = RedisLink(url, timeout=timeout, on_connect=self._join, root=self.root)
         self._numbers = count()
         self._joins = 0
+        self._telling = asyncio.Lock()
         self._unheard: dict[str, float] = {}  # calls that gave us something we never heard of, and until when they may
 
     @property
@@ -211,10 +213,11 @@ class Node:
     # --- what is owed between us ----------------------------------------------------------------------
 
     async def tell_touches(self) -> None:
-        """Tell all touches that were not told yet."""
-        for _ in range(0, len(self.touches), TOLD_AT_ONCE):
-            self.touches.hurry()
-            await self._ask("touches", (), gives=False, untold=False)
+        """Tell all touches that were not told yet; who comes meanwhile waits, since they may be on their way."""
+        async with self._telling:
+            for _ in range(0, len(self.touches), TOLD_AT_ONCE):
+                self.touches.hurry()
+                await self._ask("touches", (), gives=False, untold=False)
 
     def unheard(self) -> list[str]:
         """Return calls that will not be done any more, and whose answers were not heard; some of them, if there are many."""

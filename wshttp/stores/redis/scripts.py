@@ -13,7 +13,7 @@ from typing import Final
 from wshttp.redis.script import Script
 
 SCHEMA: Final = 1
-"""The version of what is stored. `clocks.lua` and the scripts know it, too."""
+"""The version of what is stored; the scripts are told."""
 
 _LIFE: Final = ("caller", "session", "admit")
 _LEDGER: Final = (*_LIFE, "ledger")
@@ -68,5 +68,5 @@ class Scripts:
     def _text(self, name: str, parts: tuple[str, ...]) -> str:
         # With a first line like this a server that is full refuses before anything is done, and never in the middle.
         flags = "" if name in _GROWING else " flags=allow-oom"
-        head = f"#!lua{flags}\n-- wshttp, schema {SCHEMA}: {name}\n"
+        head = f"#!lua{flags}\n-- wshttp, schema {SCHEMA}: {name}\nlocal SCHEMA = '{SCHEMA}'\n"
         return head + self._time + "".join(source_of(part) for part in ("clocks", *parts, name))

@@ -47,7 +47,7 @@ from typing import Any, Final
 
 from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded, StoreUnavailable, UsageError
 from wshttp.redis.link import RedisLink
-from wshttp.sessions.changes import ABSENT, Changes, Conflict, encoded_text, sum_for_increment
+from wshttp.sessions.changes import ABSENT, MAX_SCHEDULED, Changes, Conflict, encoded_text, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json
 from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
@@ -118,6 +118,11 @@ class RedisStore:
         return self._node.available
 
     @property
+    def node(self) -> str:
+        """This node's name in the store; another one each time it is opened."""
+        return self._node.name
+
+    @property
     def link(self) -> RedisLink:
         """The connection, for what else nodes share; open as long as the store is."""
         return self._node.link
@@ -185,6 +190,8 @@ class RedisStore:
                 return Full(reply[2].decode(), reply[3])
             case b"exists":
                 return Exists(self._read(reply[2]))
+            case b"ended":
+                raise SessionEnded(record.ref, reply[2].decode())
             case _:
                 begun, event = self._read(reply[3]), Event(f"{record.ref}-start", "start", record.ref, reply[2])
                 return Created(begun, event, self._read_ends(reply[4]))
@@ -302,6 +309,8 @@ class RedisStore:
                     if _says_another(found, changes.expected[key]):
                         raise Conflict
                     expected[key] = found  # the same in another order
+                case b"calls":
+                    raise InvalidValue(f"a session has up to {MAX_SCHEDULED} scheduled events that are still to come")
                 case b"unlocked":
                     raise LockLost(ref)
                 case b"large":

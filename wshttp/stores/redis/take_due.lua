@@ -33,10 +33,25 @@ local function shown()
     each(said[OWED], shown_entry), said[MORE])
 end
 
+-- A warning that nobody heard is given again.
+local function warn_again(given_by)
+  local unheard_answer = redis.call('GET', root .. ':a:' .. given_by)
+  local found = unheard_answer and cmsgpack.unpack(unheard_answer)
+  for _, ref in ipairs(type(found) == 'table' and type(found[EXPIRING]) == 'table' and found[EXPIRING] or {}) do
+    local life = read_living(ref)
+    if life and life.warned > 0 then
+      life.warned = 0
+      write_numbers(life)
+      enter_due(life)
+    end
+  end
+end
+
 -- What was given in calls that nobody heard, and to nodes that have died, is there for everybody again.
 local function take_back_unheard()
   for n = 2, own_count do
     local given_by = given(n)
+    warn_again(given_by)
     for _, member in ipairs(redis.call('ZRANGE', root .. ':n:' .. me, '[' .. given_by .. '/', '(' .. given_by .. '0',
       'BYLEX')) do  -- '0' is what follows '/'
       take_back(me, member)
@@ -157,6 +172,6 @@ for _, step in ipairs({take_orphans, take_sessions, take_calls}) do
   end
 end
 if #said[EXPIRING] + #said[ENDED] + #said[SCHEDULED] + #said[OWED] > 0 then
-  keep_answer('', said)
+  keep_answer('', said, 60)
 end
 return shown()
