@@ -36,10 +36,10 @@ test: .venv/installed-test redis-server ## lint, format, types and all tests (AR
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
-# How often the long runs kill a server; a hundred times takes some minutes.
+# The size of the long runs in per cent; the full one takes half an hour.
 FAULTS ?= 100
 
-faults: .venv/installed-test redis-server ## kill servers and break disks, many times (FAULTS="..." says how many)
+faults: .venv/installed-test redis-server ## kill servers and break disks, many times (FAULTS="..." is the size in per cent)
 	WSHTTP_FAULTS=$(FAULTS) $(VENV_PYTHON) -m pytest -s tests/faults tests/sessions/test_state_machine.py tests/stores $(ARGS)
 
 bench: .venv/installed-test redis-server ## print the figures of this machine

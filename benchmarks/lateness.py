@@ -130,7 +130,7 @@ async def _fill(store: Store, count: int, spread: float) -> None:
     started = time.perf_counter()
     await for_all(partial(begin, store), population(range(count, count + staying), store.now))
     took = (time.perf_counter() - started) / staying * count
-    due_from = store.now() + 1.3 * took + 0.5
+    due_from = store.now() + 2 * took + 0.5
     await for_all(partial(begin, store), _due_from(due_from, spread, population(range(count), store.now), count))
     if store.now() > due_from:
         raise RuntimeError("the machine was too busy: sessions were due before all were there")

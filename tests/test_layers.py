@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "addresses": set(),
     "logs": set(),
     "config": {"errors"},
-    "redis": {"errors", "addresses"},
+    "redis": {"errors", "addresses", "config"},
     "sessions": LOWEST,
     "stores": LOWER | {"redis"},
     "realtime": LOWER | {"redis"},

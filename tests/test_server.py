@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 from processes import serving
-from serving import fetch, new_server, running
+from serving import fetch, new_server, running, until
 
 from wshttp import ConfigurationError, MemoryStore, Server, Settings
+from wshttp.backing import Backing
 from wshttp.engine.listeners import RESERVED_FILES
 from wshttp.errors import UsageError
+from wshttp.realtime.broker import MemoryBroker, MemoryExchange
 from wshttp.sessions.clock import Clock
+from wshttp.stores.memory_shared import MemoryShared
+from wshttp.testing import FakeClock
 
 # --- embedded -------------------------------------------------------------------------------------
 
@@ -114,6 +118,57 @@ async def test_server_keeps_sessions_in_the_store_that_it_is_given() -> None:
         assert await store.count() == 1
         await server.reload()
     assert store.told[-1] == (30, 40)
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ({"cache": "1s"}, ["store.cache: has no effect with store.kind: memory"]),
+        ({"outage": "grace:10s"}, ["store.outage: has no effect with store.kind: memory"]),
+        ({}, []),
+    ],
+)
+async def test_settings_of_another_store_are_said_to_do_nothing(
+    store: dict[str, str], said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sets them expects something."""
+    async with running(new_server(store=store)):
+        pass
+    assert [line for line in caplog.messages if line.startswith("store.")] == said
+
+
+async def test_store_of_several_nodes_wants_a_broker(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Without one others are not heard of, which is said; a backing brings it."""
+
+    class Leased(MemoryStore):
+        lease = 15.0
+
+    settings = Settings.model_validate({"server": {"port": 0}})
+    for server, is_said in (
+        (Server(settings, store=Leased(clock)), True),
+        (Server(settings, store=MemoryStore(clock)), False),
+        (Server(settings, backing=_backing(Leased(clock), clock)), False),
+    ):
+        caplog.clear()
+        async with running(server):
+            pass
+        assert any("there is no broker" in line for line in caplog.messages) is is_said
+
+
+async def test_servers_of_one_program_hear_each_other(clock: FakeClock) -> None:
+    """With a backing each: the store of both, and brokers that meet in one exchange."""
+    settings = Settings.model_validate({"server": {"port": 0}})
+    exchange = MemoryExchange()
+    one, other = [Server(settings, backing=_backing(MemoryStore(clock), clock, exchange)) for _ in range(2)]
+    async with running(one), running(other):
+        assert one._relay is not None
+        assert other._relay is not None
+        directory, name = one._relay.directory, other._relay.node
+        await until(lambda: directory.knows(name))
+
+
+def _backing(store: MemoryStore, clock: FakeClock, exchange: MemoryExchange | None = None) -> Backing:
+    return Backing(store, MemoryShared(clock), MemoryBroker(exchange or MemoryExchange()))
 
 
 async def test_hosts_are_any_where_the_network_can_connect() -> None:

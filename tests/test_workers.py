@@ -751,13 +751,13 @@ def test_worker_is_commissioned_once() -> None:
     with ours, theirs, socket.socket() as listening:
         channel = socket.socket(fileno=os.dup(theirs.fileno()))
         given = socket.socket(fileno=os.dup(listening.fileno()))
-        environ = {VARIABLE: commission(channel, [given], {"workers": 2})}
+        environ = {VARIABLE: commission(2, channel, [given], {"workers": 2})}
         channel.detach()
         given.detach()
         worker = Worker.from_environment(environ)
         assert worker is not None
         assert environ == {}
-        assert worker.fixed == {"workers": 2}
+        assert (worker.number, worker.fixed) == (2, {"workers": 2})
         assert [each.fileno() for each in worker.sockets] != [listening.fileno()]
         worker.listening()
         assert ours.recv(10) == b"+"
@@ -765,11 +765,40 @@ def test_worker_is_commissioned_once() -> None:
         assert Worker.from_environment(environ) is None
 
 
+def test_log_of_a_worker_says_which_it_is(folder: Path) -> None:
+    """Every line of its own; lines of the parent are those without."""
+    speaking = "import logging\nserver.on_startup(lambda _: logging.getLogger('wshttp').warning('mine'))\n"
+    write_program(folder, last=speaking)
+    with parent_in(folder) as parent:
+        assert parent.port
+        assert parent.stop() == 0
+    told = [line for line in parent.err if " mine" in line]
+    assert sorted(line.rpartition(" ")[2] for line in told) == ["worker=1", "worker=2"]
+    assert not any("worker=" in line for line in parent.err if "(pid " in line)
+
+
+def test_program_from_standard_input_has_no_workers(folder: Path) -> None:
+    """There is nothing that they could run; it is said before anything is bound, in one line, with status 2."""
+    for command in ([sys.executable, "-"], [sys.executable]):
+        done = subprocess.run(
+            command,
+            input=(folder / "own.py").read_text(),
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("server.workers: more than 1 needs a program in a file")
+        assert done.stdout == ""
+
+
 def test_program_of_a_worker_is_no_worker() -> None:
     """What it starts before it serves has the variable, and not the sockets that it names."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        environ = {VARIABLE: commission(theirs, [], {})}
+        environ = {VARIABLE: commission(1, theirs, [], {})}
         number = theirs.detach()
         os.close(number)
         assert Worker.from_environment(dict(environ)) is None, "there is no such file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ class Backing:
     """`None` where this process is the only one."""
     copies: Copies | None = None
     """What keeps copies of sessions that other nodes may change."""
+    node: str | None = None
+    """The name by which other nodes know this one, and its connections are listed; no other process has had it."""
 
 
 def backing_of(settings: Settings, clock: Clock, store: Store | None = None) -> Backing:
@@ -53,6 +56,7 @@ def _on_redis(settings: Settings, clock: Clock) -> Backing:
     from wshttp.stores.redis.store import RedisStore
 
     chosen = settings.store
+    node = secrets.token_hex(6)
     store = RedisStore(
         chosen.url,
         prefix=chosen.prefix,
@@ -61,10 +65,12 @@ def _on_redis(settings: Settings, clock: Clock) -> Backing:
         lease=settings.session.lease,
         cache=chosen.cache,
         grace=chosen.grace,
+        node=node,
     )
     return Backing(
         store,
-        RedisShared(store.link, chosen.prefix, timeout=chosen.timeout),
-        RedisBroker(store.link, chosen.url, prefix=chosen.prefix, timeout=chosen.timeout),
+        RedisShared(store.link, chosen.prefix, timeout=chosen.timeout, node=node),
+        RedisBroker(store.link, chosen.url, prefix=chosen.prefix, timeout=chosen.timeout, node=node),
         copies=store,
+        node=node,
     )

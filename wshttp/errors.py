@@ -20,6 +20,9 @@
     │   └── ClientDisconnected  the client went away in the middle of its request
     └── BackendError            the back end's: a store that does not answer
         ├── StoreUnavailable
+        │   ├── RedisUnavailable    of `wshttp.redis`: with the code of a reply, if there was one
+        │   └── Unreadable          of `wshttp.stores.redis`: a session that only another release can read
+        ├── RedisRefused        of `wshttp.redis`: an error reply; what is above it makes it one of the others
         ├── StoreUnusable       a store that is there, and that this program must not use
         ├── LockLost            the lock of a session was somebody else's by the time of the commit
         └── StorageFull         the disk of an upload is full

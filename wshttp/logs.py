@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -81,11 +82,28 @@ class HeaderValues(logging.Filter):
         return True
 
 
-def configure(level: str, format: str) -> None:
-    """Send what `wshttp`, Tornado and asyncio log to standard error, from `level` on; `format` is `text` or `json`."""
+class Facts(logging.Filter):
+    """Give every line the same facts, besides its own."""
+
+    def __init__(self, facts: Mapping[str, object]) -> None:
+        super().__init__()
+        self._facts = dict(facts)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in self._facts.items():
+            vars(record).setdefault(name, value)
+        return True
+
+
+def configure(level: str, format: str, **facts: object) -> None:
+    """Send what `wshttp`, Tornado and asyncio log to standard error, from `level` on; `format` is `text` or `json`.
+
+    Every line carries these facts; those that are `None` are left out.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     handler.addFilter(HeaderValues())
+    handler.addFilter(Facts(facts))
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -31,9 +31,11 @@ _log = logging.getLogger("wshttp.server")
 
 def serve(server: Server) -> int:
     """Run a server until SIGTERM or SIGINT, and return the process's exit status; see `Server.serve`."""
-    logs.configure(server.settings.log.level, server.settings.log.format)
+    worker = Worker.from_environment(os.environ)
+    number = None if worker is None else worker.number
+    logs.configure(server.settings.log.level, server.settings.log.format, worker=number)
     try:
-        return _serve_in_place(server, Worker.from_environment(os.environ))
+        return _serve_in_place(server, worker)
     except ConfigurationError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)

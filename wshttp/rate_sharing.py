@@ -65,14 +65,16 @@ class RateSharing:
     """Tells other nodes what the rates of this one count, and the rates what others told.
 
     `rates` returns those in force: another object may take their place while running.
-    Where no rate is set, nothing is sent.
+    `node` is this node's name, in one line; `None`: any. Where no rate is set, nothing is sent.
     """
 
-    def __init__(self, rates: Callable[[], TellingRates], shared: Shared, clock: Clock) -> None:
+    def __init__(
+        self, rates: Callable[[], TellingRates], shared: Shared, clock: Clock, node: str | None = None
+    ) -> None:
         self._rates = rates
         self._shared = shared
         self._clock = clock
-        self._node = secrets.token_bytes(8)
+        self._node = (node or secrets.token_hex(6)).encode()
         self._heard_at: float | None = None
         self._offset = 0
         self._newest = b""  # the report at that offset: what is read begins with it, unless the list is another one
@@ -112,7 +114,7 @@ class RateSharing:
                 _log.exception("rates could not be shared; the next beat follows")
 
     async def _tell(self, report: bytes) -> None:
-        await self._shared.append(_KEY, self._node + report, maximum=MAX_REPORTS, ttl=KEPT_FOR)
+        await self._shared.append(_KEY, self._node + b"\n" + report, maximum=MAX_REPORTS, ttl=KEPT_FOR)
 
     async def _hear(self, rates: TellingRates) -> None:
         now = self._clock.monotonic()
@@ -121,10 +123,11 @@ class RateSharing:
         if heard_at is None:
             return  # how old it is, nobody knows
         for item in news:
-            if not item.startswith(self._node):
+            node, _, report = item.partition(b"\n")
+            if node != self._node:
                 # It was told since the last beat, of what came in the beat before. As early as it can have been: an
                 # address that keeps to its rate must not lose what has flowed in since.
-                rates.hear(item[len(self._node) :], heard_at - BEAT)
+                rates.hear(report, heard_at - BEAT)
                 await asyncio.sleep(0)  # in a flood it is thousands of addresses: requests have their turn between
 
     def _news_of(self, oldest: int, items: list[bytes]) -> list[bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from wshttp import logs, process
 from wshttp.auth.authentication import Authentication
 from wshttp.auth.watch import UsersWatch
-from wshttp.backing import backing_of
+from wshttp.backing import Backing, backing_of
 from wshttp.config import Settings, load_settings, merged_settings, reload_differences
 from wshttp.errors import ConfigurationError, UsageError
 from wshttp.network import Network
@@ -52,15 +52,21 @@ class Server(CallbackDecorators, RouteDecorators):
 
     `sessions` is the list, `hub` has the open WebSockets, `application` is Tornado's.
     To embed it, `await server.start()` and `await server.stop()`; `addresses` then says where it listens.
-    Sessions are kept in `store`, where one is given, and else in memory.
+    Sessions are kept in `store`, where one is given, and else where the settings say. A store of several nodes is not
+    enough by itself: a `backing` brings what else they share.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, store: Store | None = None, clock: Clock | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        store: Store | None = None,
+        backing: Backing | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings = settings or Settings()
         self._clock = clock = clock or SystemClock()
-        backing = backing_of(settings, clock, store)
+        backing = backing or backing_of(settings, clock, store)
         self.callbacks = Callbacks(settings.session.callback_timeout)
         self.sessions = SessionList(
             settings.session,
@@ -80,9 +86,15 @@ class Server(CallbackDecorators, RouteDecorators):
         self._relay: Relay | None = None
         self._rate_sharing: RateSharing | None = None
         if backing.broker is not None:
-            lease = settings.session.lease
-            self._relay = Relay(self.hub, self.sessions, backing.broker, lease=lease, copies=backing.copies)
-            self._rate_sharing = RateSharing(lambda: self._network.rates, backing.shared, clock)
+            self._relay = Relay(
+                self.hub,
+                self.sessions,
+                backing.broker,
+                node=backing.node,
+                lease=settings.session.lease,
+                copies=backing.copies,
+            )
+            self._rate_sharing = RateSharing(lambda: self._network.rates, backing.shared, clock, backing.node)
         self._files = FileRoot(settings.static.folder, settings.static.index)
         metrics = Metrics(self.site, lambda: self._network.counts)
         self.application = SiteApplication(self.site, metrics, log_function=AccessLog(metrics))
@@ -124,8 +136,8 @@ class Server(CallbackDecorators, RouteDecorators):
         """Open everything and listen; once, as nobody comes back to a server that has drained.
 
         `sockets` that are bound already are listened on in place of an address of the settings.
-        Raises `ConfigurationError` where an address or a certificate cannot be used, or the store's file is in use, and
-        `StoreUnusable`.
+        Raises `ConfigurationError` where an address or a certificate cannot be used, or the store's file is in use,
+        `StoreUnusable`, and `StoreUnavailable` where the store may yet come.
         """
         if self._started:
             raise UsageError("a server is started once; make another one")
@@ -237,6 +249,14 @@ class Server(CallbackDecorators, RouteDecorators):
         for name in ("idle_timeout", "absolute_timeout"):
             if not getattr(settings.session, name):
                 _log.warning("session.%s is 0: no session ends by it, ever", name)
+        for name, is_set in (("cache", settings.store.cache > 0), ("outage", settings.store.grace > 0)):
+            if is_set and settings.store.kind != "redis":
+                _log.warning("store.%s: has no effect with store.kind: %s", name, settings.store.kind)
+        if self.sessions.store.lease and self._relay is None:
+            _log.warning(
+                "the store is one of several nodes, and there is no broker: log-outs, messages and rates of others are not"
+                " heard of; set store.kind, or give a Backing with a broker"
+            )
         if "url" in settings.session.identity:
             _log.warning("session.identity has `url`: tokens in addresses end up in logs, histories and referrers")
 

@@ -17,6 +17,7 @@ from wshttp.auth.user import User
 from wshttp.auth.users_file import delete_user
 from wshttp.auth.watch import UsersWatch
 from wshttp.config import AuthSettings, SessionSettings
+from wshttp.errors import StoreUnavailable
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.store import Store
@@ -93,6 +94,36 @@ async def test_file_that_was_away_between_two_looks_is_another_one(users: Path, 
         parts.authentication.use(AuthSettings(users_file=str(other)))
         await parts.watch.poll()
         assert ada.ended == "credentials"
+
+
+@pytest.mark.parametrize("change", ["line", "file", "roles"])
+async def test_dismissal_during_an_outage_is_made_up_for(
+    change: str, users: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose sessions could not be ended is not forgotten; the next look that finds the store ends them."""
+    async with watching(clock, users_file=str(users)) as parts:
+        ada, eve = await parts.session_of("ada"), await parts.session_of("eve")
+        store, scan = parts.sessions.store, parts.sessions.store.scan
+
+        async def away(*arguments: Any, **options: Any) -> Any:
+            raise StoreUnavailable
+
+        monkeypatch.setattr(store, "scan", away)
+        if change == "line":
+            delete_user(str(users), "ada")
+        else:
+            settings = {"users_file": str(users), "roles": {"ada": ["admin"]}} if change == "roles" else {}
+            parts.authentication.use(AuthSettings(**settings))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await parts.watch.poll()
+        assert ada.ended is None
+        monkeypatch.setattr(store, "scan", scan)
+        await parts.watch.poll()
+        assert (ada.ended, eve.ended) == ("credentials", None)
+        again = await parts.session_of("ada")
+        await parts.watch.poll()
+        assert again.ended is None
 
 
 async def test_watch_looks_by_itself_and_survives_a_fault(

@@ -29,8 +29,8 @@ def told(*overrides: str, path: Path | None = None, environ: dict[str, str] | No
         "redis://localhost",
         "redis://[::1]:6379/15",
         "redis://:secret@redis.example:6379/0",
-        "redis://app:a%40b%2Fc@redis.example/3?protocol=3",
-        "rediss://app:x@redis.example:6380/0?ssl_ca_certs=/etc/ca.pem",
+        "redis://app:a%40b%2Fc@redis.example/3",
+        "rediss://app:x@redis.example:6380/0?ssl_ca_certs=/dev/null&ssl_cert_reqs=none",
         "unix:///run/redis.sock",
         "unix://app:x@/run/redis.sock?db=2",
         "redis+sentinel://a:26379,b:26379,c/main",
@@ -63,6 +63,13 @@ def test_redis_url_takes_every_way_to_a_redis(url: str) -> None:
         ("redis+sentinel://a,b/main/first", "the database is a number"),
         ("redis+sentinel://a,,b/main", "its host and port cannot be read"),
         ("rediss+cluster://a:7000/1", "a cluster has no database but 0"),
+        ("redis://host/0?protocol=3", "there is no option 'protocol'"),
+        ("redis://host?pasword=x", "did you mean 'password'?"),
+        ("rediss://host?ssl_ca_certs=/nowhere/ca.pem", "option ssl_ca_certs: /nowhere/ca.pem cannot be read"),
+        ("redis://host?ssl_cert_reqs=none", "rediss:// alone"),
+        ("redis://[::1]6379", "its host and port cannot be read"),
+        ("unix:///run/redis.sock?db=first", "the database is a number"),
+        ("redis+cluster://a?db=1", "a cluster has no database but 0"),
         ("6379", "put it in quotes"),
     ],
 )
@@ -71,6 +78,15 @@ def test_redis_url_refuses_what_leads_to_no_redis(url: str, reason: str) -> None
     (line,) = told(f"store.url={url}")
     assert line.startswith("--set store.url: store.url: wants a URL such as redis://127.0.0.1:6379/0")
     assert reason in line
+
+
+def test_mistake_in_a_redis_url_is_told_with_file_and_line(tmp_path: Path) -> None:
+    """One that only a server which starts would find: `wshttp check` finds it, too."""
+    file = tmp_path / "a.yaml"
+    file.write_text("store:\n  kind: redis\n  url: redis://host/0?timeout=3\n")
+    [line] = told(path=file)
+    assert line.startswith(f"{file}:3: store.url: wants a URL such as")
+    assert "there is no option 'timeout'" in line
 
 
 @pytest.mark.parametrize(

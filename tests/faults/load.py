@@ -161,11 +161,7 @@ class Client:
         key = f"{self._name}-{node.name}".replace(" ", "-")  # one per node: it is asked one after the other
         asked = Asked("hit", self._ref, node.name, key, self._value)
         await self._ask(node, asked, f"/hit?key={key}&value={self._value}")
-        if asked.ok:
-            self._ref = asked.found
-            for earlier in self._unnamed.pop(self._cookie, []):
-                earlier.ref = self._ref
-        elif self._cookie and not self._ref:  # it began a session, and could not finish
+        if self._cookie and not self._ref:  # it began a session, and could not finish
             self._unnamed.setdefault(self._cookie, []).append(asked)
 
     async def _tabs(self, node: Node) -> None:
@@ -218,6 +214,12 @@ class Client:
             await socket.ask(asked)
             self._load.count(asked)
 
+    def _name_session(self, ref: str) -> None:
+        """Learn which session it is that the cookie is for: another one, where the last is gone."""
+        self._ref = ref
+        for earlier in self._unnamed.pop(self._cookie, []):
+            earlier.ref = ref
+
     def _leave(self) -> None:
         self._cookie = self._ref = ""
         self._value = 0
@@ -244,6 +246,8 @@ class Client:
         given = answer.headers.get("set-cookie")
         if given is not None and not cookie:
             self._cookie = given.partition(";")[0]
+        if asked.ok and not cookie and asked.found:
+            self._name_session(asked.found)
         self._load.count(asked)
         if answer.status >= 500:
             await asyncio.sleep(LATER)

@@ -65,7 +65,7 @@ def test_node_that_is_killed_loses_nothing(tmp_path: Path, redis_program: str, g
             clients.answers(numbers.randrange(1, 100))
             victim.start()
         seen = check(nodes, clients, Allowed(late=LEASE + 7, drops=True))
-    guarantee("one start, one end, nothing lost", "`kill -9` of a node at any moment", f"{rounds} times", seen)
+    guarantee("1–4", "`kill -9` of a node at any moment", f"{rounds} times", seen)
 
 
 @pytest.mark.feature("E1", "E8", "T3")
@@ -82,7 +82,7 @@ def test_node_that_is_killed_in_its_own_code_loses_nothing(
             victim.start()
             clients.answers(20)
         seen = check(nodes, clients, Allowed(late=LEASE + 7, drops=True))
-    guarantee("the same", f"`kill -9` in {', '.join(PLACES)}", f"{rounds} times each", seen)
+    guarantee("1–4", f"`kill -9` of a node in its own code: at {', '.join(PLACES)}", f"{rounds} times each", seen)
 
 
 # --- Redis ------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_redis_that_is_killed_loses_nothing(
     What Redis has given to the system survives its process; with `everysec` it may keep up to two seconds to itself,
     while a sync takes that long.
     """
-    numbers, rounds, lost = random.Random(3), size(50, small=2), []
+    numbers, rounds, lost = random.Random(3), size(50, small=2 if fsync == "always" else 1), []
     with fleet(tmp_path, redis_program, fsync=fsync) as nodes, load(nodes) as clients:
         for number in range(rounds):
             clients.answers(numbers.randrange(100, 400))
@@ -112,7 +112,7 @@ def test_redis_that_is_killed_loses_nothing(
             nodes.ready()
             lost.append(Lost(since, until, now()))
         seen = check(nodes, clients, Allowed(lost=tuple(lost) if fsync == "everysec" else ()))
-    promise = "the same, and sockets stay open" + (", but for the last 2 s" if fsync == "everysec" else "")
+    promise = "1–4, 6" + (", but for the last 2 s" if fsync == "everysec" else "")
     guarantee(promise, f"`kill -9` of Redis, `appendfsync {fsync}`", f"{rounds} times", seen)
 
 
@@ -140,6 +140,6 @@ def test_redis_that_lost_its_last_writes_brings_nobody_back(
             lost.append(Lost(since, until, now()))
         seen = check(nodes, clients, Allowed(lost=tuple(lost), drops=True))
     guarantee(
-        "nobody comes back, no second end; what is older than the last sync is there",
-        "power cut of Redis, `appendfsync everysec`: its last writes are lost", f"{rounds} times", seen,
+        "1–4, but for what the disk did not have",
+        "a power cut of Redis: its last writes are lost", f"{rounds} times", seen,
     )  # fmt: skip

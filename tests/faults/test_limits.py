@@ -100,6 +100,6 @@ def test_limits_hold_for_all_nodes_together(tmp_path: Path, redis_program: str, 
     assert not verdict.faults, "\n".join(verdict.faults[:30])
     assert verdict.sessions == CLIENTS
     guarantee(
-        f"at most {PER_USER} sessions per user, {PER_ADDRESS} per address, {IN_ALL} in all", "all clients come at once, to 3 nodes",
-        f"{CLIENTS} clients", f"never more, in {crowd.counts} counts meanwhile; one end for each who had to go",
+        "5", f"all come to 3 nodes at once; at most {PER_USER} sessions per user, {PER_ADDRESS} per address, {IN_ALL} in all",
+        f"{CLIENTS:,} clients", f"never more, in {crowd.counts} counts meanwhile; one end for each who had to go",
     )  # fmt: skip

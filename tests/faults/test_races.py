@@ -104,6 +104,6 @@ def test_nothing_is_written_to_a_session_that_has_ended(
         assert max(node["written"] for node in nodes) <= min(node["over"] for node in nodes)
     writes = sum(node["added"] + bool(node["set"]) for nodes in told.values() for node in nodes)
     guarantee(
-        "no write after the end, nobody comes back", "3 nodes write to and end one session at once",
-        f"{len(told)} sessions", f"{writes} writes before the ends, all of them in the last data",
+        "2, 3", "3 nodes write to and end one session at once",
+        f"{len(told):,} sessions", f"{writes:,} writes before the ends, all of them in the last data",
     )  # fmt: skip

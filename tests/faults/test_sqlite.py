@@ -157,7 +157,7 @@ def test_kills_lose_nothing_and_repeat_only_what_was_not_settled(tmp_path: Path,
         until(lambda: state(server) == {"sessions": 0, "owed": 0})
         assert server.stop() == 0
     seen = _check(counted(tmp_path), notes)
-    guarantee("one start, one end, nothing lost", "SQLite: `kill -9` at any moment", f"{ROUNDS} times", seen)
+    guarantee("1–3", "SQLite: `kill -9` at any moment", f"{ROUNDS} times", seen)
 
 
 def _check(lines: list[dict[str, Any]], notes: Notes) -> str:
@@ -182,7 +182,7 @@ def _check(lines: list[dict[str, Any]], notes: Notes) -> str:
     for ref, n in notes.told.items():
         assert n <= data[ref].get("n", 0) <= n + CLIENTS, ref
         assert data[ref].get("key", 0) >= n, "the commit that came before the answer"
-    return f"{len(order)} sessions, {sum(len(tries) - 1 for tries in attempts.values())} callbacks repeated"
+    return f"{len(order):,} sessions, {sum(len(tries) - 1 for tries in attempts.values())} callbacks repeated"
 
 
 # --- restarts ---------------------------------------------------------------------------------------

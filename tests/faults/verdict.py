@@ -106,9 +106,9 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"{self.sessions} sessions, {len(self.history.held)} sockets, {self.answers} answers and {self.unanswered} without "
-            f"one; {len(self.lines)} callbacks, {self.repeats} of them repeats; ends up to {self.latest_end:.1f} s late, "
-            f"sockets up to {self.latest_close:.1f} s"
+            f"{self.sessions:,} sessions, {len(self.history.held):,} sockets; {self.answers:,} answers, {self.unanswered:,} times"
+            f" none; {len(self.lines):,} callbacks, {self.repeats:,} of them repeats; ends up to {self.latest_end:.1f} s late,"
+            f" sockets up to {self.latest_close:.1f} s"
         )
 
     def story(self, ref: str) -> str:

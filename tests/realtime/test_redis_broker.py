@@ -47,7 +47,7 @@ class TestRedisBroker(BrokerContract):
 
 def cut(server: Any, *brokers: Any) -> None:
     """Cut the connections on which brokers hear."""
-    names = {f"wshttp-words-{broker.name}" for broker in brokers}
+    names = {f"wshttp-{broker.name}-words" for broker in brokers}
     with server.client() as client:
         for subscriber in client.client_list(_type="pubsub"):
             if subscriber["name"] in names:
@@ -78,7 +78,7 @@ async def test_lost_word_is_noticed_by_those_who_missed_it(redis_server: Any, re
     async with ears(redis_server, redis_prefix) as (one, two):
         one.broker.say(b"first")
         await two.has(1)
-        one.broker._said[False] += 1  # said, and gone
+        one.broker._common_said += 1  # said, and gone
         one.broker.say(b"third", topic="news")
         one.broker.say(b"fourth")
         assert await two.has(2) == [b"first", b"fourth"]
@@ -93,7 +93,7 @@ async def test_loss_is_told_once(redis_server: Any, redis_prefix: str) -> None:
     async with ears(redis_server, redis_prefix) as (one, two):
         one.broker.say(b"first")
         await two.has(1)
-        one.broker._said[False] += 1  # said, and missed
+        one.broker._common_said += 1  # said, and missed
         cut(redis_server, two.broker)
         await two.is_back()
         for word in (b"third", b"fourth"):

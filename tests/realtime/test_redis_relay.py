@@ -133,7 +133,7 @@ async def test_node_that_was_cut_off_makes_good_what_it_missed(
         assert [transport.close_frames for transport in transports] == [[], [], []]
         with redis_server.client() as client:
             for subscriber in client.client_list(_type="pubsub"):
-                if subscriber["name"] == f"wshttp-words-{b.broker.name}":
+                if subscriber["name"] == f"wshttp-{b.broker.name}-words":
                     client.client_kill_filter(_id=subscriber["id"])
         await until(lambda: transports[0].close_frames != [] and transports[1].close_frames != [])
         assert [transport.close_frames for transport in transports] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,7 +61,11 @@ async def test_server_that_says_nothing_is_unavailable() -> None:
 async def test_server_that_hangs_up_is_unavailable() -> None:
     """It may have too many clients, or be on its way out."""
     async with answering(None) as url:
-        assert "ended the connection" in await told(url, RedisUnavailable)
+        text = await told(url, RedisUnavailable)
+        assert "ended the connection; does it want TLS (rediss://)?" in text
+        assert text.startswith("store.url: ")
+        text = await told(url.replace("redis://", "rediss://"), RedisUnavailable)
+        assert "ended the connection; does it speak TLS?" in text
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,8 @@ async def test_server_that_is_too_old_says_what_is_needed(hello: bytes) -> None:
 async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
     """It may be started yet: on a port as on a socket."""
     for url in (f"redis://app:sesame@127.0.0.1:{free_port()}", f"unix://:sesame@{tmp_path}/none"):
-        assert "cannot be reached" in await told(url, RedisUnavailable)
+        text = await told(url, RedisUnavailable)
+        assert re.search(r"^store\.url: [^ ]+ cannot be reached: (Connection refused|No such file or directory); does", text)
 
 
 async def test_socket_that_may_not_be_opened_is_unusable(

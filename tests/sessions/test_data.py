@@ -341,9 +341,9 @@ def test_size_is_that_of_the_json_text() -> None:
     assert sum(encoded_size(key, value) for key, value in data.items()) == len(text) - 1
 
 
-@pytest.mark.parametrize("value", [-1, math.inf, math.nan, "1", None, True])
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, "1", None, True, 1e12, 1e308, 10**400])
 def test_seconds_that_are_none_are_refused(value: Any) -> None:
-    """A time-out is a finite number from 0 up."""
+    """A time-out is a number from 0 up, and none with which no store could reckon."""
     with pytest.raises(InvalidValue):
         checked_seconds(value)
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_stores import killed
 
 from wshttp.config import SessionSettings
-from wshttp.errors import LockLost, StoreUnavailable
+from wshttp.errors import Forbidden, LockLost, SessionEnded, StoreUnavailable
 from wshttp.sessions import session_list
 from wshttp.sessions.callbacks import current_event
+from wshttp.sessions.draft import Draft
+from wshttp.sessions.notifier import NoSockets
 from wshttp.sessions.record import Event, Reason, Record
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
@@ -21,6 +24,7 @@ from wshttp.sessions.store import Owed
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.stores.memory import MemoryStore
 from wshttp.stores.sqlite import SqliteStore
+from wshttp.stores.sqlite_journal import Batch
 from wshttp.testing import FakeClock
 
 IP = "192.0.2.7"
@@ -189,6 +193,186 @@ async def test_settling_waits_for_a_store_that_is_away(
         assert [line[0] for line in diary.lines] == ["start", "end"]
 
 
+@pytest.mark.feature("E1", "E8")
+@pytest.mark.parametrize("end", ["all", "limit", "replaced", "by ref"])
+async def test_session_whose_start_is_still_owed_ends_after_it(end: str, path: Path, clock: FakeClock) -> None:
+    """Whoever ends what a dead process was starting, before the first sweep: its start is delivered first, then its end."""
+    settings = {"max_sessions": 1} if end == "limit" else {}
+    async with opened(path, clock, **settings) as first:
+        first.callbacks.register("session_start", hang)
+        creating = asyncio.create_task(first.create("s", remote_ip=IP, data={"a": 1}))
+        while not first._known:
+            await asyncio.sleep(0)
+        ref = next(iter(first._known))
+    creating.cancel()
+    async with opened(path, clock, **settings) as second:
+        diary, closed = Diary(second), []
+
+        class Sockets(NoSockets):
+            def ended(self, record: Record, reason: Reason) -> None:
+                closed.append((record.ref, reason))
+
+        second.notifier = Sockets()
+        if end == "all":
+            assert await second.end_all() == 1
+        elif end == "by ref":
+            assert await second.end(ref, "admin")
+        else:
+            await second.create("s" if end == "replaced" else "t", remote_ip=IP, replace=end == "replaced")
+        assert await second.settled(10)
+        reason = {"limit": Reason.LIMIT, "replaced": Reason.REPLACED}.get(end, Reason.ADMIN)
+        assert closed == [(ref, reason)]
+        assert not [line for line in diary.lines if line[1] == ref]
+        for _ in range(2):
+            await second.sweep()
+            assert await second.settled(10)
+        assert [line for line in diary.lines if line[1] == ref] == [
+            ("start", ref, 2, None, {"a": 1}),
+            ("end", ref, 1, reason, {"a": 1}),
+        ]
+        assert second.statistics.ended[reason] == 1
+        assert await second.store.owed() == 0
+
+
+async def test_kill_after_a_start_that_could_not_be_struck_does_not_turn_the_order(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end is not run before its start is struck, or a later process would run the start after the end."""
+    async with opened(path, clock) as first:
+        diary, settle = Diary(first), first.store.settle
+
+        async def away(event: Event) -> None:
+            raise StoreUnavailable
+
+        monkeypatch.setattr(first.store, "settle", away)
+        session = await first.create("s", remote_ip=IP)
+        monkeypatch.setattr(first.store, "settle", settle)
+        await first.end(session)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [line[0] for line in diary.lines] == ["start"]
+        again = killed(path, "killed.db")
+    async with opened(again, clock) as second:
+        diary = Diary(second)
+        await second.sweep()
+        assert await second.settled(10)
+        assert [line[0] for line in diary.lines] == ["start", "end"]
+
+
+async def test_settling_that_was_cancelled_is_made_up_for(path: Path, clock: FakeClock) -> None:
+    """A client that goes away while its session begins leaves nothing owed."""
+    async with opened(path, clock) as sessions:
+        settle, entered = sessions.store.settle, asyncio.Event()
+
+        async def slow(event: Event) -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+        sessions.store.settle = slow  # type: ignore[method-assign]  # waits for ever
+        creating = asyncio.create_task(sessions.create("s", remote_ip=IP))
+        await asyncio.wait_for(entered.wait(), 10)
+        creating.cancel()
+        await asyncio.gather(creating, return_exceptions=True)
+        sessions.store.settle = settle  # type: ignore[method-assign]
+        assert await sessions.store.owed() == 1
+        await sessions.sweep()
+        assert await sessions.store.owed() == 0
+
+
+async def test_list_that_is_opened_again_knows_nothing_of_before(path: Path, clock: FakeClock) -> None:
+    """What an object from before says is not taken for what the session is now; who works on the new one finds it."""
+    sessions = SessionList(SessionSettings(), SqliteStore(str(path), clock, timeout=20), clock=clock)
+    await sessions.open(sweep=False)
+    old = await sessions.create("s", remote_ip=IP)
+    for _ in range(20):
+        await old.increment("n")
+    old.local["kept"] = object()
+    await sessions.close(0)
+    assert not sessions.pinned
+    await sessions.open(sweep=False)
+    new = await sessions.get("s")
+    assert new is not None
+    assert new is not old
+    assert await old.update("n", lambda n: n + 1) == 21
+    await sessions.renew(old, user="ada")
+    assert old.id is not None
+    await new.refresh()
+    assert (new["n"], new.user) == (21, "ada")
+    await sessions.close(0)
+
+
+async def test_two_releases_at_once_are_one(path: Path, clock: FakeClock) -> None:
+    """The session begins once; if the first fails, the second tries."""
+    async with opened(path, clock) as sessions:
+        diary, answers = Diary(sessions), [False, True]
+
+        async def decide(draft: Draft) -> bool:
+            await asyncio.sleep(0)
+            return answers.pop(0)
+
+        sessions.callbacks.register("session_creating", decide)
+        session = await sessions.temporary("s", remote_ip=IP)
+        outcomes = await asyncio.gather(*(session.release() for _ in range(3)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Forbidden, type(None), type(None)]
+        assert [line[:2] for line in diary.lines] == [("start", session.ref)]
+        assert not sessions._releases
+
+
+async def test_release_that_is_made_again_after_the_end_begins_no_second_life(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first call was carried out, nobody heard of it, and somebody has ended the session since; or it still lives."""
+    async with opened(path, clock) as sessions:
+        diary, create = Diary(sessions), sessions.store.create
+
+        async def unheard(*arguments: Any, **options: Any) -> Any:
+            created = await create(*arguments, **options)
+            sessions.store._disown(done, [Owed(created.record, created.event)])  # type: ignore[attr-defined]
+            raise StoreUnavailable
+
+        done = Batch(asyncio.get_running_loop().create_future())
+        done.done.set_result(None)
+        for name in ("ended", "lives"):
+            monkeypatch.setattr(sessions.store, "create", unheard)
+            session = await sessions.temporary(name, remote_ip=IP)
+            with pytest.raises(StoreUnavailable):
+                await session.release()
+            monkeypatch.setattr(sessions.store, "create", create)
+            await asyncio.sleep(0)
+            await sessions.sweep()
+            assert await sessions.settled(10)
+            if name == "ended":
+                assert await sessions.store.end(session.ref, Reason.ADMIN) is not None
+                with pytest.raises(SessionEnded):
+                    await session.release()
+            else:
+                await session.release()
+                assert not session.temporary
+            assert [line[:3] for line in diary.lines if line[1] == session.ref] == [("start", session.ref, 2)]
+        assert await sessions.count() == 1
+
+
+async def test_end_that_failed_is_not_taken_for_ones_own(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written after it, and lost to another's end, is said to be."""
+    async with opened(path, clock) as sessions:
+        session, end = await sessions.create("s", remote_ip=IP), sessions.store.end
+        with UnitOfWork() as unit:
+
+            async def away(*arguments: Any, **options: Any) -> Any:
+                raise StoreUnavailable
+
+            monkeypatch.setattr(sessions.store, "end", away)
+            with pytest.raises(StoreUnavailable):
+                await sessions.end(session)
+            monkeypatch.setattr(sessions.store, "end", end)
+            await end(session.ref, Reason.ADMIN)
+            session["order"] = 1
+            with pytest.raises(SessionEnded):
+                await unit.commit()
+
+
 @pytest.mark.feature("L13")
 async def test_close_leaves_what_is_not_delivered_owed(path: Path, clock: FakeClock) -> None:
     """No session ends by a shutdown; an end that cannot be delivered in time is delivered by the next process."""
@@ -273,6 +457,33 @@ async def test_end_under_a_lock_that_was_lost_goes_through(
             assert await sessions.end(session)
     assert "the last changes of session" in caplog.text
     assert (session.ended, dict(session.record.data)) == (Reason.LOGOUT, {})
+
+
+async def test_lease_that_cannot_be_renewed_is_said_once_per_outage(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long that is; the next outage has its own line, and a fault in the store its traceback."""
+    away = StoreUnavailable()
+    answers = iter([away, away, away, True, away, away, ValueError("broken"), True])
+    enough = asyncio.Event()
+
+    class Leased(MemoryStore):
+        lease = 0.003
+
+        async def renew_lease(self) -> bool:
+            answer = next(answers, None)
+            if answer is None:
+                enough.set()
+            if isinstance(answer, Exception):
+                raise answer
+            return True
+
+    sessions = SessionList(SessionSettings(), Leased(clock), clock=clock)
+    await sessions.open()
+    await asyncio.wait_for(enough.wait(), 10)
+    await sessions.close()
+    told = [(record.levelname, bool(record.exc_info)) for record in caplog.records if "renewed" in record.getMessage()]
+    assert told == [("WARNING", False), ("WARNING", False), ("ERROR", True)]
 
 
 async def test_lease_is_renewed_three_times_as_often_as_needed(

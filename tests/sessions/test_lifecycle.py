@@ -878,3 +878,49 @@ async def test_events_have_names_and_ids(sessions: SessionList) -> None:
     assert ending is not None
     assert (ending.kind, ending.ref, ending.reason) == ("session_ending", session.ref, "admin")
     assert len({start.id, ending.id, end.id}) == 3
+
+
+# --- who comes faster than others go ------------------------------------------------------------------
+
+
+async def test_creation_waits_while_callbacks_do_not_keep_up(
+    new_list: NewList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who never keeps a cookie fills no memory with the ends of others: they wait, and are refused after a while."""
+    monkeypatch.setattr(session_list, "BACKLOG", 2)
+    sessions = new_list(store_timeout=0.02, max_sessions=3)
+    go_on = asyncio.Event()
+    sessions.callbacks.register("session_end", lambda session, reason: go_on.wait())
+    refused = 0
+    for _ in range(12):
+        try:
+            await sessions.create(remote_ip=IP)
+        except StoreUnavailable:
+            refused += 1
+    assert (await sessions.count(), len(sessions._lifecycle._ledger.refs), refused) == (3, 3, 6)
+    assert sessions.statistics.refused["callbacks"] == 6
+    assert not sessions._lifecycle._ledger._for_room
+    sessions._store_timeout = 10
+    waiting = asyncio.create_task(sessions.create(remote_ip=IP))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    go_on.set()
+    assert await _within(waiting)
+
+
+async def test_creation_in_a_callback_does_not_wait_for_callbacks(
+    new_list: NewList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be what they wait for."""
+    monkeypatch.setattr(session_list, "BACKLOG", 1)
+    sessions = new_list(store_timeout=0.02, max_sessions=1)
+
+    @partial(sessions.callbacks.register, "session_end")
+    async def succeed(session: Session, reason: Reason) -> None:
+        if "successor" not in session:
+            await sessions.create(remote_ip=IP, data={"successor": True})
+
+    session = await sessions.create(remote_ip=IP)
+    await sessions.end(session)
+    assert await sessions.settled(10)
+    assert await sessions.count() == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from wshttp.sessions.record import Reason
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.testing import FakeClock
+
+NewList = Callable[..., SessionList]
 
 IP = "192.0.2.1"
 
@@ -249,9 +252,9 @@ async def test_timeouts_are_changed_with_the_commit(sessions: SessionList, clock
     assert (session.expires_in, session.ended) == (math.inf, None)
 
 
-@pytest.mark.parametrize("seconds", [-1, math.inf, math.nan, "5"])
+@pytest.mark.parametrize("seconds", [-1, math.inf, math.nan, "5", 1e308])
 async def test_timeouts_that_are_none_are_refused(sessions: SessionList, seconds: float) -> None:
-    """Time-outs and delays are finite numbers from 0 up, at creation and later; nothing is changed by another."""
+    """Time-outs and delays are numbers from 0 up, of this world, at creation and later; nothing is changed by another."""
     session = await sessions.create(remote_ip=IP)
     with pytest.raises(InvalidValue):
         session.set_timeouts(idle=5, absolute=seconds)
@@ -261,6 +264,26 @@ async def test_timeouts_that_are_none_are_refused(sessions: SessionList, seconds
         await sessions.create(remote_ip=IP, idle_timeout=seconds)
     await session.commit()
     assert (session.expires_in, await sessions.count()) == (1200, 1)
+
+
+async def test_scheduled_event_is_no_larger_than_a_session(new_list: NewList) -> None:
+    """Else what `session.max_data` keeps out would be kept all the same."""
+    session = await new_list(max_data=100).create(remote_ip=IP)
+    with pytest.raises(DataTooLarge):
+        session.schedule(5, "call", "x" * 100)
+    session.schedule(5, "call", "x" * 50)
+    await session.commit()
+
+
+@pytest.mark.parametrize("roles", [[7], [b"admin"], [object()]])
+async def test_roles_are_text(sessions: SessionList, roles: list[Any]) -> None:
+    """What no store can keep is refused at the door, and nothing has changed."""
+    with pytest.raises(InvalidValue):
+        await sessions.create("s", remote_ip=IP, user="ada", roles=roles)
+    session = await sessions.create("s", remote_ip=IP)
+    with pytest.raises(InvalidValue):
+        await sessions.renew(session, user="ada", roles=tuple(roles))
+    assert (session.user, await sessions.count()) == (None, 1)
 
 
 # --- the end ----------------------------------------------------------------------------------------

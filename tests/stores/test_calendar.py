@@ -107,3 +107,10 @@ def test_memory_is_bounded_by_what_is_in_it() -> None:
     assert len(calendar._heap) < 100
     calendar.remove(-1, stays)
     assert calendar.take(math.inf) is None
+
+
+def test_item_beyond_all_time_is_never_due() -> None:
+    """A time that is finite, and whose interval is not."""
+    calendar = Calendar[str]()
+    assert calendar.add("a", 1e308) is None
+    assert calendar.take(1e308) is None

@@ -192,3 +192,51 @@ async def test_waiters_that_gave_up_leave_no_memory(clock: FakeClock) -> None:
     for _ in range(20):
         assert not await store.acquire(ref, "waiter", 0)
     assert not store._locks._locks[ref].waiting
+
+
+async def test_limit_in_all_is_not_kept_up_by_one_past_its_deadline(clock: FakeClock) -> None:
+    """The longest idle makes room by itself, with its own reason, also where nobody is to go for another."""
+    store = MemoryStore(clock)
+    old = await _create(store, "old")
+    clock.advance(1200)
+    new = await store.create(_record(store, "new"), Limits(max_sessions=1, make_room=False))
+    assert isinstance(new, Created)
+    assert new.ended == []
+    [ended] = (await store.take_due(10)).ended
+    assert (ended.record.ref, ended.record.reason) == (old.record.ref, Reason.IDLE)
+
+
+async def test_scan_of_many_of_one_address_looks_at_few(clock: FakeClock) -> None:
+    """Each step costs what it returns, not what there is at the address; and each session comes once."""
+    store = MemoryStore(clock)
+    crowd = {(await _create(store, f"a{n}")).record.ref for n in range(3000)}
+    few = {(await _create(store, f"b{n}", remote_ip="192.0.2.9", bucket="192.0.2.9")).record.ref for n in range(20)}
+    looked: list[str] = []
+    alive = store._set._alive
+
+    def count(life: Life | None) -> Life | None:
+        looked.append("" if life is None else life.ref)
+        return alive(life)
+
+    store._set._alive = count  # type: ignore[method-assign]  # to see what is looked at
+    for bucket, there in (("192.0.2.1", crowd), ("192.0.2.9", few)):
+        seen: list[str] = []
+        cursor = ""
+        while True:
+            looked.clear()
+            found, cursor = await store.scan(cursor, bucket=bucket, maximum=16)
+            seen += [record.ref for record in found]
+            assert len(looked) <= 20
+            if not cursor:
+                break
+        assert (set(seen), len(seen)) == (there, len(there))
+
+
+async def test_limit_that_is_not_reached_costs_nothing(clock: FakeClock) -> None:
+    """Nobody of an address is looked at as long as there are fewer than the limit."""
+    store = MemoryStore(clock)
+    for n in range(50):
+        await _create(store, f"s{n}", user="ada")
+    store._set._living = None  # type: ignore[assignment,method-assign]  # what looks at them
+    limits = Limits(max_sessions_per_user=51, max_sessions_per_ip=51)
+    assert isinstance(await store.create(_record(store, "new", user="ada"), limits), Created)

@@ -279,7 +279,7 @@ def test_copies_are_of_those_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """There are not more of them than fit."""
     monkeypatch.setattr("wshttp.stores.redis.copies.MAX_COPIES", 3)
     copies = Copies(10, 0, 5)
-    copies.trust(True)
+    copies.trust(True, 0)
     for ref in "abc":
         copies.keep(record_of(ref), 0)
     assert copies.fresh("a", 1)
@@ -288,10 +288,23 @@ def test_copies_are_of_those_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
     assert copies.ref_of(SessionId.app("b").key) is None
 
 
+def test_copies_take_in_nothing_from_before_a_loss() -> None:
+    """What was asked before words were missed may have been changed unnoticed, though its answer comes after."""
+    copies = Copies(10, 10, 5)
+    copies.trust(True, 0)
+    asked_at = 1.0
+    copies.trust(False, 2)
+    copies.trust(True, 3)
+    copies.keep(record_of("a"), asked_at)
+    assert copies.fresh("a", 3) is None
+    copies.keep(record_of("a"), 3)
+    assert copies.fresh("a", 3) is not None
+
+
 def test_copies_take_in_nothing_older() -> None:
     """Of two answers that overtook each other the newer is kept."""
     copies = Copies(10, 0, 5)
-    copies.trust(True)
+    copies.trust(True, 0)
     copies.keep(record_of("a", revision=2), 0)
     copies.keep(record_of("a", revision=1), 1)
     found = copies.fresh("a", 1)

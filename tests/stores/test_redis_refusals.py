@@ -12,6 +12,8 @@ from serving import until
 from wshttp.errors import StoreUnavailable, StoreUnusable, UsageError
 from wshttp.sessions.record import Reason
 from wshttp.stores import Limits
+from wshttp.stores.redis.node import rights
+from wshttp.stores.redis.scripts import source_of
 from wshttp.stores.redis.store import RedisStore
 
 MakeRedis = Callable[..., RedisServer]
@@ -51,8 +53,7 @@ async def test_server_that_wants_a_password_is_named_as_such(make_redis: MakeRed
 async def test_user_with_few_rights_is_enough(make_redis: MakeRedis) -> None:
     """Scripts on the keys of the prefix, and its channel: no configuration, no other keys, nothing dangerous."""
     server = make_redis()
-    rights = ("~{app}*", "&{app}*", "+@all", "-@dangerous", "-@admin")
-    server.ask("ACL", "SETUSER", "app", "on", ">pass", *rights)
+    server.ask("ACL", "SETUSER", "app", "on", ">pass", *rights("{app}").split())
     cluster = Cluster(server, "app")
     async with cluster.node(server.url("app", "pass"), cache=1.0) as store:
         created = await create(store, user="a", limits=Limits(1, 1, 1))
@@ -66,7 +67,7 @@ async def test_user_with_few_rights_is_enough(make_redis: MakeRedis) -> None:
         await store.settle(ended.event)
         assert not await due(store)
         assert (await store.count(), await store.owed(), await store.scan()) == (0, 0, ([], ""))
-    assert "it needs ~{other}* &{other}* +@all -@dangerous" in await refused(server.url("app", "pass"), "other")
+    assert f"it needs {rights('{other}')}" in await refused(server.url("app", "pass"), "other")
 
 
 async def test_read_only_server_is_no_primary(make_redis: MakeRedis) -> None:
@@ -90,6 +91,14 @@ async def test_keys_of_another_program_are_left_alone(redis_server: RedisServer)
         assert redis_server.ask("DBSIZE") == 1
 
 
+@pytest.mark.parametrize("name", ["all", "idle", "due", "calls", "orphans", "nodes"])
+async def test_key_of_another_kind_is_another_programs(redis_server: RedisServer, name: str) -> None:
+    """Also where it is not the first that is looked at; it is said at the start, not by each call that meets it."""
+    redis_server.ask("SET", f"{{p}}:{name}", "theirs")
+    assert "of another program; choose another prefix than 'p'" in await refused(redis_server.url(), "p")
+    assert redis_server.ask("GET", f"{{p}}:{name}") == b"theirs"
+
+
 async def test_another_schema_is_left_alone(redis_server: RedisServer) -> None:
     """That of a version of ours that stores in another way; also where it appears while we run."""
     cluster = Cluster(redis_server, "p")
@@ -104,8 +113,10 @@ async def test_another_schema_is_left_alone(redis_server: RedisServer) -> None:
         assert await store.load_ref(ref, touch=True) is not None
 
 
-async def test_foreign_data_under_a_key_fails_that_call_alone(redis_server: RedisServer) -> None:
-    """With `StoreUnavailable`; the others go on."""
+async def test_foreign_data_under_a_key_fails_that_call_alone(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `StoreUnavailable`; the others go on. The log names the line of our script that met it."""
     cluster = Cluster(redis_server, "p")
     async with cluster.node() as store:
         broken, whole = [(await create(store)).record.ref for _ in range(2)]
@@ -113,6 +124,10 @@ async def test_foreign_data_under_a_key_fails_that_call_alone(redis_server: Redi
         redis_server.ask("SET", f"{{p}}:s:{broken}", "theirs")
         with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
             await store.load_ref(broken, touch=True)
+        [line] = [line for line in caplog.messages if "the store refuses load_ref: WRONGTYPE" in line]
+        file, number = line.rpartition(" ")[2].split(":")
+        assert file == "session.lua"
+        assert "redis.call('HMGET', live_key(ref)" in source_of("session").splitlines()[int(number) - 1]
         assert await store.load_ref(whole, touch=True) is not None
 
 

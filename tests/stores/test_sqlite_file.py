@@ -30,7 +30,9 @@ async def refused(path: Path | str, clock: FakeClock) -> str:
 # --- which file it is ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [":memory:", "file:a.db", "file::memory:?cache=shared", "a?mode=ro", "ü %41 #.db"])
+@pytest.mark.parametrize(
+    "name", [":memory:", "file:a.db", "file::memory:?cache=shared", "a?mode=ro", "ü %41 #.db", "caf\udce9"]
+)
 async def test_every_path_is_the_name_of_a_file(
     name: str, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

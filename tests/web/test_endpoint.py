@@ -908,3 +908,20 @@ async def test_serialized_request_with_too_large_a_body_is_413() -> None:
     async with running(server) as base:
         assert (await Browser(base).post("/cart", body="x" * 1024)).code == 200
         assert (await Browser(base).post("/cart", body="x" * 1025)).code == 413
+
+
+async def test_answer_before_the_request_is_read_says_that_the_connection_closes() -> None:
+    """Else a client sends its next request on it, and is reset: Tornado closes after such an answer."""
+    server = new_server()
+
+    @server.post("/unsafe")
+    def unsafe(request: Any) -> str:
+        return "done"
+
+    async with running(server) as base, raw(base) as connection:
+        connection.send(
+            b"POST /unsafe HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"
+        )
+        head, _, _ = (await connection.rest()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 403 ")
+        assert b"\r\nConnection: close" in head

@@ -18,7 +18,8 @@ from pydantic import AfterValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from wshttp.config.quantities import format_duration, format_size, parse_duration, parse_size
-from wshttp.config.redis_url import check_redis_url, masked
+from wshttp.config.redis_url import masked
+from wshttp.config.redis_url import parse as parse_redis_url
 
 T = TypeVar("T")
 
@@ -193,7 +194,7 @@ SECRET = text("text of at least 16 characters", r"(?s:.{16,})", secret=True)
 def _read_redis_url(value: object) -> str:
     url = _as_text(value)
     try:
-        check_redis_url(url)
+        parse_redis_url(url)
     except ValueError as error:
         raise Unwanted(str(error)) from None
     return url

@@ -54,9 +54,13 @@ class RequestConnection(HTTPConnection):
     def write_headers(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
     ) -> Future[None]:
-        if self._link.leaving and isinstance(start_line, ResponseStartLine) and start_line.code != 101:
-            headers["Connection"] = "close"
-            self._link.told_to_leave = True
+        if isinstance(start_line, ResponseStartLine) and start_line.code != 101:
+            if self._link.leaving:
+                headers["Connection"] = "close"
+                self._link.told_to_leave = True
+            elif not self._inner._read_finished:
+                # Tornado (6.6) closes after an answer that is given before the request has been read, and tells nobody.
+                headers["Connection"] = "close"
         return self._inner.write_headers(start_line, headers, chunk)
 
     def write(self, chunk: bytes) -> Future[None]:

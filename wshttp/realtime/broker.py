@@ -108,7 +108,7 @@ class MemoryExchange:
 
 
 class MemoryBroker:
-    """The broker between several nodes of one process: for tests, and for programs that embed several servers."""
+    """The broker between several nodes of one process: for tests, and for several servers in one program."""
 
     def __init__(self, exchange: MemoryExchange) -> None:
         self._exchange = exchange

@@ -45,10 +45,13 @@ class RedisBroker:
     """A broker over `link`, which is open and stays somebody else's, and a subscription of its own to `url`.
 
     All nodes of one `prefix` hear each other. `timeout` is in seconds, for the subscription's connection.
+    `node` is a name of letters and digits that no other broker has had; `None`: any.
     """
 
-    def __init__(self, link: RedisLink, url: str, *, prefix: str = "wshttp", timeout: float = 2.0) -> None:
-        self.name = secrets.token_hex(8)
+    def __init__(
+        self, link: RedisLink, url: str, *, prefix: str = "wshttp", timeout: float = 2.0, node: str | None = None
+    ) -> None:
+        self.name = node or secrets.token_hex(6)
         self._link = link
         self._common = f"{{{prefix}}}:words"
         self._topic = f"{{{prefix}}}:topic:"
@@ -59,7 +62,7 @@ class RedisBroker:
             on_lost=self._on_lost,
             on_back=self._on_back,
             timeout=timeout,
-            client_name=f"wshttp-words-{self.name}",
+            client_name=f"wshttp-{self.name}-words",
             root=f"{{{prefix}}}",
         )
         self._heard: Heard | None = None
@@ -67,8 +70,8 @@ class RedisBroker:
         self._back: Notice | None = None
         self._common_numbers = Numbers()
         self._topic_numbers = Numbers()
-        self._said = {True: 0, False: 0}
-        """How many words were said, on topics and on the common channel."""
+        self._common_said = 0
+        self._topics_said = 0
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
         self._is_full = False
@@ -103,8 +106,7 @@ class RedisBroker:
     def say(self, word: bytes, *, topic: str | None = None) -> None:
         if self._heard is None:
             return
-        self._said[topic is not None] += 1
-        framed = b"%s:%d\n%s" % (self.name.encode(), self._said[topic is not None], word)
+        framed = b"%s:%d\n%s" % (self.name.encode(), self._next_number(topic), word)
         self._waiting.append((self._channel(topic), framed))
         self._bytes += len(framed)
         while len(self._waiting) > MAX_WORDS or (self._bytes > MAX_BYTES and len(self._waiting) > 1):
@@ -116,6 +118,13 @@ class RedisBroker:
 
     async def room(self) -> None:
         await self._room.wait()
+
+    def _next_number(self, topic: str | None) -> int:
+        if topic is None:
+            self._common_said += 1
+            return self._common_said
+        self._topics_said += 1
+        return self._topics_said
 
     def _channel(self, topic: str | None) -> str:
         if topic is None:

@@ -5,7 +5,7 @@ a message that is lost is lost: messages are delivered at most once.
 
 | word | says | late, doubled or lost |
 | --- | --- | --- |
-| `["drop", ref]` | the session was changed; said by the scripts of the Redis store, heard by all, the sender too | one copy less; lost: all copies are dropped, see below |
+| `["drop", ref]` | the session was changed; said by the scripts of the Redis store, without a sender: heard by all | one copy less; lost: all copies are dropped, see below |
 | `["ended", ref, reason]` | it is over: its sockets close | a ref means one life, never its successor |
 | `["renewed", ref]` | it was renewed: the store is asked, and sockets from before close with 4000 | asked once more |
 | `["changed", [ref, ...]]` | facts that clients are told changed: nodes that have sockets of it ask the store | asked once more |
@@ -65,7 +65,7 @@ CHUNK: Final = 250
 BEAT: Final = 1.0
 """Seconds between looks at which nodes are gone, at most."""
 
-ENDED: Final = 10.0
+END_REMEMBERED: Final = 10.0
 """Seconds for which an end is remembered that was heard of: longer than a session may be on its way from the store to
 the handshake that wants it."""
 
@@ -178,7 +178,7 @@ class Relay:
 
     def back(self) -> None:
         """Make good what may have been missed."""
-        self._trust(False)
+        self._trust(False)  # a gap among the words is told by `back` alone: trust has to begin anew, not to go on
         self._trust(True)
         self.directory.keep(self._now())
         self._introduce()
@@ -366,7 +366,7 @@ class Relay:
     def _forget(self, ref: str, reason: Reason | None) -> list[tuple[str, Member]]:
         if reason is not None:
             self._ended.pop(ref, None)  # the first to be forgotten stay first
-            self._ended[ref] = (self._now() + ENDED, reason)
+            self._ended[ref] = (self._now() + END_REMEMBERED, reason)
         return self.directory.forget(ref)
 
     def _heard_hello(self, word: Word) -> None:

@@ -7,6 +7,9 @@ tokens), to look whether the connection is alive (the link does), RESP3 with its
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from wshttp.config.redis_url import Login, Place
 from wshttp.errors import StoreUnusable
-from wshttp.redis.address import Login, Place
 from wshttp.redis.packing import Argument, pack
 from wshttp.redis.refusals import ELSEWHERE, FAILING, RedisRefused, RedisUnavailable, is_reply, refusal
 
@@ -113,12 +116,12 @@ class Greeter:
             error = error.__cause__
         if isinstance(error, TimeoutError | RedisTimeoutError):
             tls = "" if self.tls is None else "; does it speak TLS?"  # who does not waits for more
-            return RedisUnavailable(f"{place} does not answer within {self.timeout:g} s{tls}")
+            return RedisUnavailable(f"store.url: {place} does not answer within {self.timeout:g} s{tls}")
         if isinstance(error, InvalidResponse):
             return StoreUnusable(f"store.url: {place} is no Redis: it answers in another protocol")
         if isinstance(error, RedisError) and is_reply(error):
             return self._refusal(self._without_password(refusal(error)), place, isinstance(error, AuthenticationError))
-        return _fault(error, place)
+        return self._fault(error, place)
 
     def _without_password(self, refused: RedisRefused) -> RedisRefused:
         """Mask what we sent: who does not understand a command may repeat it."""
@@ -127,7 +130,7 @@ class Greeter:
 
     def _refusal(self, refused: RedisRefused, place: Place, login: bool) -> Exception:
         if refused.code in ELSEWHERE or refused.code == "MISCONF":
-            return RedisUnavailable(f"{place}: {refused}")
+            return RedisUnavailable(f"store.url: {place} cannot be used yet: {refused}", code=refused.code)
         if login and self.login.password is None:
             return StoreUnusable(f"store.url: {place} wants a password: redis://user:password@host:port/0")
         if login:
@@ -136,19 +139,26 @@ class Greeter:
             return StoreUnusable(f"store.url: {place} is too old: {OLDEST}.0 is needed")
         return StoreUnusable(f"store.url: {place} refuses the connection: {refused}")
 
+    def _fault(self, error: BaseException, place: Place) -> Exception:
+        """Say what became of a connection that never was one."""
+        cause = error.__context__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return StoreUnusable(f"store.url: the certificate of {place} is not trusted: {cause.verify_message}")
+        if isinstance(cause, ssl.SSLError):
+            return StoreUnusable(f"store.url: {place} does not speak TLS as we do: {cause.reason}")
+        if isinstance(cause, PermissionError):
+            return StoreUnusable(f"store.url: {place} may not be opened: {os.strerror(cause.errno or errno.EACCES)}")
+        if isinstance(cause, OSError) and str(cause):
+            return RedisUnavailable(f"store.url: {place} cannot be reached: {_why(cause)}; does a Redis listen there?")
+        tls = "does it speak TLS?" if self.tls is not None else "does it want TLS (rediss://)?"
+        return RedisUnavailable(f"store.url: {place} ended the connection{'' if place.path else f'; {tls}'}")
 
-def _fault(error: BaseException, place: Place) -> Exception:
-    """Say what became of a connection that never was one."""
-    cause = error.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return StoreUnusable(f"store.url: the certificate of {place} is not trusted: {cause.verify_message}")
-    if isinstance(cause, ssl.SSLError):
-        return StoreUnusable(f"store.url: {place} does not speak TLS as we do: {cause.reason}")
-    if isinstance(cause, PermissionError):
-        return StoreUnusable(f"store.url: {place} may not be opened: {cause.strerror}")
-    if isinstance(cause, OSError):
-        return RedisUnavailable(f"{place} cannot be reached: {cause.strerror or cause}")
-    return RedisUnavailable(f"{place} ended the connection: {error}")
+
+def _why(error: OSError) -> str:
+    # Python's own text of a connection that was refused is a tuple.
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 class Conversation:
@@ -185,7 +195,7 @@ def failure(error: RedisError) -> RedisUnavailable | RedisRefused:
     if not is_reply(error):
         return RedisUnavailable(f"the connection is lost: {error}")
     refused = refusal(error)
-    return RedisUnavailable(str(refused)) if refused.code in ELSEWHERE | FAILING else refused
+    return RedisUnavailable(str(refused), code=refused.code) if refused.code in ELSEWHERE | FAILING else refused
 
 
 async def cut(connection: AbstractConnection) -> None:

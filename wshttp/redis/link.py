@@ -140,7 +140,7 @@ class RedisLink:
         """Give the reply to the call whose turn it is. Raises `RedisUnavailable` where another server is to be asked."""
         refused = refusal(reply) if isinstance(reply, RedisError) else None
         if refused is not None and refused.code in ELSEWHERE:
-            raise RedisUnavailable(str(refused))
+            raise RedisUnavailable(str(refused), code=refused.code)
         waiting = self._sent.popleft()
         self._keeper.is_well()
         if waiting.reply.done():  # cancelled, or its time was up
@@ -152,7 +152,7 @@ class RedisLink:
             self._unsent.append(waiting)
             self._to_send.set()
         elif refused.code in FAILING:
-            waiting.reply.set_exception(RedisUnavailable(str(refused)))
+            waiting.reply.set_exception(RedisUnavailable(str(refused), code=refused.code))
         else:
             waiting.reply.set_exception(refused)
 
@@ -187,7 +187,7 @@ class RedisLink:
         self._silent.set()
 
     def _silence(self) -> str:
-        return f"no answer within {self._timeout:g} s"
+        return f"no answer within {self._timeout:g} s from {self._topology}"
 
     # --- the connection -------------------------------------------------------------------------
 

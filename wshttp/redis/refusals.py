@@ -48,17 +48,19 @@ _CODES: Final[dict[type[RedisError], str]] = {
 }
 """redis-py takes these codes off the text."""
 
+_NO_RIGHTS: Final = ("The user executing the script can't", "ACL failure in script")
+"""How Redis 7.0, and how later ones, begin to say within a script what is NOPERM outside."""
+
 
 class RedisUnavailable(StoreUnavailable):
     """The server does not answer, or cannot do what it is there for; `reason` and the text are for the operator.
 
-    Clients are shown `detail`, which names no host.
+    `code` is that of an error reply, if there was one. Clients are shown `detail`, which names no host.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self.reason = reason
-        self.args = (reason,)
+    def __init__(self, reason: str, *, code: str = "") -> None:
+        super().__init__(reason=reason)
+        self.code = code
 
 
 class RedisRefused(BackendError):
@@ -82,5 +84,7 @@ def refusal(error: RedisError) -> RedisRefused:
     known = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), None)
     if known is not None:
         return RedisRefused(known, text)
+    if text.startswith(_NO_RIGHTS):
+        return RedisRefused("NOPERM", text)
     first, _, rest = text.partition(" ")
     return RedisRefused(first, rest) if first.isupper() and first.isalpha() else RedisRefused("ERR", text)

@@ -96,7 +96,10 @@ class Subscription:
             async with asyncio.timeout(self._timeout):
                 await pong
         except TimeoutError:
-            raise RedisUnavailable(f"no answer within {self._timeout:g} s") from None
+            raise RedisUnavailable(self._silence()) from None
+
+    def _silence(self) -> str:
+        return f"no answer within {self._timeout:g} s from {self._topology}"
 
     def _send(self, packed: bytes) -> None:
         self._unsent.append(packed)
@@ -113,7 +116,7 @@ class Subscription:
         except BaseException as error:
             await cut(connection)
             if isinstance(error, TimeoutError):
-                raise RedisUnavailable(f"no answer within {self._timeout:g} s") from None
+                raise RedisUnavailable(self._silence()) from None
             if isinstance(error, RedisError):
                 raise _cannot_subscribe(error) from None
             raise

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 
-from wshttp.errors import StoreUnusable
-from wshttp.redis.address import Place, RedisUrl, parse
+from wshttp.config.redis_url import Place, RedisUrl, parse
+from wshttp.errors import ConfigurationError, StoreUnusable
 from wshttp.redis.greeting import Conversation, Greeter, Server, cut
 from wshttp.redis.refusals import RedisRefused, RedisUnavailable
 
 
 class Topology(Protocol):
-    """Finds the primary anew for each connection, since it may have moved."""
+    """Finds the primary anew for each connection, since it may have moved. As text it is where that is looked for."""
 
     async def connect(self) -> AbstractConnection:
         """Return a connection to the primary. Raises `RedisUnavailable`, and `StoreUnusable` where trying again
@@ -28,7 +28,7 @@ def topology_of(url: str, *, root: str, timeout: float, client_name: str) -> Top
 
     `timeout` bounds a whole attempt; `root` is a key in the slot that is meant.
     """
-    parsed = parse(url)
+    parsed = _parsed(url)
     # A server that hangs must leave time to ask the others.
     share = timeout if parsed.kind == "single" else timeout / (len(parsed.places) + 1)
     greeter = Greeter(parsed.login, parsed.tls, share, client_name)
@@ -37,12 +37,22 @@ def topology_of(url: str, *, root: str, timeout: float, client_name: str) -> Top
     return Cluster(parsed, greeter, root, timeout) if parsed.kind == "cluster" else Single(parsed, greeter)
 
 
+def _parsed(url: str) -> RedisUrl:
+    try:
+        return parse(url)
+    except ValueError as error:
+        raise ConfigurationError([f"store.url: {error}"]) from None
+
+
 class Single:
     """One server at a fixed place."""
 
     def __init__(self, url: RedisUrl, greeter: Greeter) -> None:
         self._url = url
         self._greeter = greeter
+
+    def __str__(self) -> str:
+        return str(self._url)
 
     async def connect(self) -> AbstractConnection:
         place = self._url.places[0]
@@ -75,6 +85,9 @@ class Sentinels:
         self._timeout = timeout
         self._sentinels = list(url.places)
 
+    def __str__(self) -> str:
+        return str(self._url)
+
     async def connect(self) -> AbstractConnection:
         return await _by_one_of(self._sentinels, self._connect_by, self._timeout)
 
@@ -91,7 +104,7 @@ class Sentinels:
         connection, server = await greeter.connect(sentinel)
         try:
             if server.mode != "sentinel":
-                raise StoreUnusable(f"store.url: {sentinel} is no sentinel")
+                raise StoreUnusable(f"store.url: {sentinel} is no sentinel; a Redis itself is redis://{sentinel}/0")
             command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
             found = await _question(connection, greeter.timeout, sentinel, *command)
         finally:
@@ -105,11 +118,14 @@ class Cluster:
     """The node of a cluster that has the slot of our keys; any node that is known is asked for it."""
 
     def __init__(self, url: RedisUrl, greeter: Greeter, root: str, timeout: float) -> None:
+        self._url = url
         self._greeter = greeter
-        self._seeds = url.places
         self._slot = key_slot(root.encode())
         self._timeout = timeout
         self._nodes = list(url.places)
+
+    def __str__(self) -> str:
+        return str(self._url)
 
     async def connect(self) -> AbstractConnection:
         return await _by_one_of(self._nodes, self._connect_by, self._timeout)
@@ -141,7 +157,7 @@ class Cluster:
             known |= dict.fromkeys(places)
             if first <= self._slot <= last:
                 primary = places[0]
-        self._nodes[:] = known | dict.fromkeys(self._seeds)
+        self._nodes[:] = known | dict.fromkeys(self._url.places)
         if primary is None:
             raise RedisUnavailable(f"{asked}: nobody in the cluster has slot {self._slot}")
         return primary

@@ -206,10 +206,14 @@ class Lifecycle:
         if current_event() is None:
             await self._closings.room()
 
+    def keeps_up(self, most: int) -> bool:
+        """Return whether fewer than `most` sessions have callbacks that have not run, or this is one of them."""
+        return max(len(self._closings.refs), len(self._ledger.refs)) < most or current_event() is not None
+
     async def caught_up(self, most: int) -> None:
-        """Wait while `most` sessions or more have callbacks that have not run; in a callback, return at once."""
-        if current_event() is None:
-            await self._ledger.room(most)
+        """Wait while `most` sessions or more have callbacks that have not run."""
+        for ledger in (self._closings, self._ledger):
+            await ledger.room(most)
 
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is owed any more, at most `timeout` seconds; tell whether that is so."""

@@ -139,5 +139,5 @@ class Ended:
     record: Record
     event: Event
     elsewhere: bool = False
-    """Another node still owes its start: who is told of the end closes the session's sockets, and leaves its callbacks to
-    whom `take_due` gives the entry once the start is settled."""
+    """Another node, or nobody yet, delivers its start: who is told of the end closes the session's sockets, and leaves its
+    callbacks to whom `take_due` gives the entry once the start is settled."""

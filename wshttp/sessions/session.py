@@ -270,9 +270,12 @@ class Session(MutableMapping[str, Json]):
         """Have the function registered with `@server.scheduled(name)` called after `delay` seconds, with session and data.
 
         Committed with the other changes, and dropped with the session. Returns the event's id.
+        A session may have 1,000 of them to come, each with data up to `session.max_data`; beyond that, this or the commit
+        raises `InvalidValue`.
         """
         pending = self._writable()
         scheduled = Scheduled(new_event_id(), checked_seconds(delay), name, checked(data))
+        self._sessions.check_event_size(name, scheduled.data)
         pending.scheduled.append(scheduled)
         return scheduled.event_id
 

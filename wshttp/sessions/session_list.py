@@ -476,6 +476,8 @@ class SessionList(SessionDecorators):
         """Wait while as many ended sessions are kept for their callbacks as may live: who comes without a cookie each time
         has another one end, and could fill the memory."""
         most = max(self.settings.max_sessions or MOST_OWED, BACKLOG)
+        if self._lifecycle.keeps_up(most):
+            return
         try:
             async with asyncio.timeout(self._store_timeout or None):
                 await self._lifecycle.caught_up(most)
@@ -664,6 +666,12 @@ class SessionList(SessionDecorators):
         if size > max(maximum, record.size):  # one that a lowered limit made too large may shrink
             raise DataTooLarge(size, maximum)
 
+    def check_event_size(self, name: str, data: Json) -> None:
+        """Raise `DataTooLarge` if a scheduled event is larger than a session's data may be."""
+        maximum, size = self.settings.max_data, encoded_size(name, data)
+        if maximum and size > maximum:
+            raise DataTooLarge(size, maximum)
+
     async def acquire(self, session: Session, holder: str, timeout: float) -> None:
         """Take a session's lock and read it again. Raises `TimeoutError` and `SessionEnded`."""
         if session.temporary:
@@ -804,13 +812,19 @@ class SessionList(SessionDecorators):
 
     async def _beat_for_ever(self) -> None:
         """Renew this node's lease, in time for two more tries."""
+        is_away = False
         while True:
             await asyncio.sleep(self.store.lease / 3)
             try:
                 if not await self.store.renew_lease():
                     log.warning("the lease was lost; others may deliver again what this node was delivering")
-            except Exception as error:
-                log.warning("the lease could not be renewed: %s", error)
+                is_away = False
+            except StoreUnavailable as error:
+                if not is_away:
+                    log.warning("the lease could not be renewed; it is tried on until the store is back: %s", error)
+                is_away = True
+            except Exception:
+                log.exception("the lease could not be renewed; the next try follows")
 
     def _conclude(self, ended: Ended) -> asyncio.Future[None]:
         """Carry out an end that the store has decided. The future is done when the session's sockets are told."""

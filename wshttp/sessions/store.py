@@ -24,8 +24,9 @@ Ends and starts are owed
     given it, for as long as that node renews its lease. `take_due` hands out what a dead node owed, and what was decided in
     a call whose caller was told nothing (a time-out, a cancellation): the same entry, with `attempt` one higher, and starts
     before ends. To settle an attempt that is no longer the last does nothing.
-    Until its start is settled a session is `starting`. An end that another node decides meanwhile is `elsewhere`: nobody but the
-    node that owes the start is given its entry before that is settled; then `take_due` hands it out, with `attempt` 1.
+    Until its start is settled a session is `starting`. An end that is decided meanwhile where the start is not delivered - that
+    is another node's, or, after a death, nobody's yet - is `elsewhere`: nobody but the node that owes the start is given its
+    entry before that is settled; then `take_due` hands it out, with `attempt` 1.
     A session past its deadline is over for every method at once, even before `take_due` reports its end; only the count
     of all sessions, and the limit on it, may include it until then.
 

@@ -65,11 +65,11 @@ class Debts:
         self._by_ref.setdefault(event.ref, {})[event.id] = _Entry(event, next(self._numbers))
         self._count += 1
 
-    def wait(self, end: Owed) -> Owed:
-        """Have an end wait until the start of its session is settled; returns it as it is owed: nobody was given it yet."""
+    def wait(self, end: Owed) -> Event:
+        """Have an end wait until the start of its session is settled; return it as it is owed: nobody was given it yet."""
         event = self._again(end.event, attempt=0)
         self._waiting.setdefault(event.ref, []).append(Owed(end.record, event))
-        return Owed(end.record, event)
+        return event
 
     def unclaim(self, owed: Owed) -> None:
         """Have an entry handed out, since who was to deliver it never will. No error where it is settled by now."""

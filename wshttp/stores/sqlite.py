@@ -85,6 +85,7 @@ class SqliteStore:
         self._secret: bytes | None = None
         self._generation = 0
         self._away: str | None = "the store is not open"
+        self._late_since = 0.0
         self._recovery: asyncio.Task[None] | None = None
 
     @property
@@ -219,7 +220,7 @@ class SqliteStore:
         self._thread = None
         try:
             async with asyncio.timeout(self._timeout or None):
-                await asyncio.wrap_future(closed)
+                await asyncio.shield(asyncio.wrap_future(closed))
         except TimeoutError:
             # The thread closes that one when the disk lets it.
             self._file = SqliteFile(self._file.path)
@@ -254,7 +255,8 @@ class SqliteStore:
             self._locks.end(ref, reason)
         if self._away == LATE and self._journal.batch_of() is None:
             self._away = None
-            _log.warning("the disk answers again")
+            self._set.forgive(self.now() - self._late_since)
+            _log.warning("the disk answers again, after %.1f s", self.now() - self._late_since)
 
     async def _on_disk(self, *marks: Hashable, owed: Iterable[Owed] = ()) -> None:
         """Return when all that was done so far, and concerns one of these, is on disk; raise where it never will be.
@@ -279,6 +281,7 @@ class SqliteStore:
     def _be_late(self, batch: Batch) -> None:
         if self._away is None and not batch.done.done():
             self._away = LATE
+            self._late_since = self.now() - self._timeout
             _log.error("%s; sessions are not available until it answers", LATE)
 
     def _disown(self, batch: Batch, owed: Iterable[Owed]) -> None:

@@ -105,7 +105,9 @@ class SqliteFile:
     def _peek(self) -> None:
         """Look whose file it is, without what SQLite does to a file that its program did not close."""
         try:
-            with closing(sqlite3.connect(f"file:{quote(self._name)}?mode=ro&immutable=1", uri=True)) as connection:
+            with closing(
+                sqlite3.connect(f"file:{quote(os.fsencode(self._name))}?mode=ro&immutable=1", uri=True)
+            ) as connection:
                 self._check_owner(connection)
         except sqlite3.OperationalError as error:
             raise StoreUnusable(f"store.path: {self.path} cannot be used: {error}") from None

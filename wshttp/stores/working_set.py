@@ -244,7 +244,7 @@ class WorkingSet:
 
     def create(self, record: Record, limits: Limits, *, replace: bool = False) -> Creation:
         earlier = self.answers.get(record.ref)
-        if isinstance(earlier, Created):
+        if isinstance(earlier, Created) and earlier.record.reason is None:
             return earlier
         present = self._alive(self._by_key.get(record.key))
         grave = self._graves.get(record.key)
@@ -416,6 +416,16 @@ class WorkingSet:
             self._anonymous.to_newest(life)
         self.log.touched(life)
 
+    def forgive(self, seconds: float) -> None:
+        """Have idle clocks stand still for so long: nobody could be served."""
+        now = self.now()
+        for life in self.lives():
+            life.last_access_at = max(life.last_access_at, min(life.last_access_at + seconds, now))
+            life.revision += 1
+            if life.warned:
+                life.warned = False
+                self._enter(life)
+
     def _change_key(self, life: Life, key: bytes) -> None:
         if key != life.key:
             del self._by_key[life.key]
@@ -472,7 +482,7 @@ class WorkingSet:
         """Return an end for who caused it, or came for it: they deliver it, unless nobody here has the start yet."""
         if self._debts.may_follow(life.ref):
             return Ended(life, event)
-        self.log.owes(self._debts.wait(Owed(life, event)).event)
+        self.log.owes(self._debts.wait(Owed(life, event)))
         return Ended(life, event, elsewhere=True)
 
     def _alive(self, life: Life | None) -> Life | None:

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from wshttp.config import ServerSettings
 from wshttp.network import bind
 from wshttp.workers.place import Place
-from wshttp.workers.worker_process import fate_of
+from wshttp.workers.worker_process import check_program, fate_of
 
 FIXED: Final = ("host", "port", "unix_socket", "workers")
 """Settings of `server` that are the parent's, and that its workers cannot have otherwise."""
@@ -41,8 +41,9 @@ class Parent:
     async def run(self) -> int:
         """Return the exit status: of a worker that failed before the server listened, or else 0 after a clean drain.
 
-        Raises `ConfigurationError` where an address cannot be had.
+        Raises `ConfigurationError` where an address cannot be had, or this program not be run again.
         """
+        check_program()
         with self._signals():
             self._places = self._make_places()
             supervision = asyncio.create_task(self._supervise())

@@ -19,11 +19,14 @@ LISTENING: Final = b"+"
 class Worker:
     """This process, where it is one of several.
 
-    `sockets` are bound and wait for `listen`.
+    `number` is its place among them, from 1 on; `None`: its parent is of a release that does not say. `sockets` are bound and wait for `listen`.
     `fixed` are settings of `server` that its parent has, and that a worker cannot have otherwise.
     """
 
-    def __init__(self, channel: socket.socket, sockets: Sequence[socket.socket], fixed: Mapping[str, Any]) -> None:
+    def __init__(
+        self, number: int | None, channel: socket.socket, sockets: Sequence[socket.socket], fixed: Mapping[str, Any]
+    ) -> None:
+        self.number = number
         self.sockets = list(sockets)
         self.fixed = fixed
         self._channel = channel
@@ -37,11 +40,11 @@ class Worker:
         given = json.loads(written)
         if not _is_ours(given["channel"], given["inode"]):
             return None
-        channel, *sockets = (socket.socket(fileno=number) for number in (given["channel"], *given["sockets"]))
+        channel, *sockets = (socket.socket(fileno=each) for each in (given["channel"], *given["sockets"]))
         for each in (channel, *sockets):
             each.set_inheritable(False)
             each.setblocking(False)
-        return cls(channel, sockets, given["fixed"])
+        return cls(given.get("number"), channel, sockets, given["fixed"])
 
     def listening(self) -> None:
         """Tell the parent that this worker listens."""
@@ -66,9 +69,12 @@ class Worker:
             each.close()
 
 
-def commission(channel: socket.socket, sockets: Sequence[socket.socket], fixed: Mapping[str, Any]) -> str:
+def commission(
+    number: int, channel: socket.socket, sockets: Sequence[socket.socket], fixed: Mapping[str, Any]
+) -> str:
     """Return what to put into the environment of a worker that inherits these."""
     given = {
+        "number": number,
         "channel": channel.fileno(),
         "inode": os.fstat(channel.fileno()).st_ino,
         "sockets": [each.fileno() for each in sockets],

@@ -11,10 +11,25 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
+from wshttp.errors import ConfigurationError
 from wshttp.workers.worker import LISTENING, VARIABLE, commission
 
 _FOLDER: Final = os.getcwd()
 """Where this program was started, if it imports us before it goes elsewhere: its command may name files from there."""
+
+_FROM_INPUT: Final = sys.argv[:1] in ([""], ["-"])
+"""Whether this program was read from standard input, as by `python -`: it is not there a second time."""
+
+
+def check_program() -> None:
+    """Raise `ConfigurationError` where this program cannot be run once more."""
+    if _FROM_INPUT:
+        raise ConfigurationError(
+            [
+                "server.workers: more than 1 needs a program in a file, which each of them runs;"
+                " this one was read from standard input"
+            ]
+        )
 
 
 class WorkerProcess:
@@ -40,7 +55,7 @@ class WorkerProcess:
                     sys.executable or sys.orig_argv[0],
                     *sys.orig_argv[1:],
                     cwd=_FOLDER,
-                    env={**os.environ, VARIABLE: commission(theirs, sockets, fixed)},
+                    env={**os.environ, VARIABLE: commission(number, theirs, sockets, fixed)},
                     stdin=DEVNULL,
                     pass_fds=[each.fileno() for each in (theirs, *sockets)],
                     start_new_session=True,  # Ctrl-C in a terminal is for the parent, who passes on what it means

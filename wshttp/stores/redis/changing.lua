@@ -3,8 +3,6 @@ local function size_of(text, key_size)
   return text ~= '' and key_size + #text + 2 or 0  -- a colon and a comma
 end
 
-local MAX_SCHEDULED = 1000  -- as in `changes.py`
-
 -- Whether these calls, of which each third argument is the id, are more than a session may have besides those it has.
 local function are_too_many(ref, first, count)
   local list, seen = root .. ':c:' .. ref, {}

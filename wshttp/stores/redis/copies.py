@@ -36,6 +36,7 @@ class Copies:
         self._refs: dict[bytes, str] = {}
         self._dropped: OrderedDict[str, float] = OrderedDict()
         self._trusted = False
+        self._trusted_since = -1.0
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -48,10 +49,12 @@ class Copies:
     def keep(self, record: Record, asked_at: float) -> None:
         """Keep a copy of what the store said in reply to a call of `asked_at`.
 
-        Not if the session was changed meanwhile: the reply may have been formed before that. Nor while it is starting:
-        who waits for that is to see when it is over.
+        Not if the session was changed meanwhile, or words were missed in which that may have been said: the reply may have
+        been formed before. Nor while it is starting: who waits for that is to see when it is over.
         """
-        if not self.wanted or record.starting or asked_at <= self._dropped.get(record.ref, -1.0):
+        if not self.wanted or record.starting or asked_at < self._trusted_since:
+            return
+        if asked_at <= self._dropped.get(record.ref, -1.0):
             return
         earlier = self._copies.get(record.ref)
         if earlier is not None and earlier.record.revision > record.revision:
@@ -101,10 +104,11 @@ class Copies:
         if copy is not None and self._refs.get(copy.record.key) == ref:
             del self._refs[copy.record.key]
 
-    def trust(self, trusted: bool) -> None:
-        """Say whether words arrive; what is kept from before they did may have been changed unnoticed."""
+    def trust(self, trusted: bool, now: float) -> None:
+        """Say whether words arrive; what was asked before they did may have been changed unnoticed."""
         if trusted and not self._trusted:
             self.clear()
+            self._trusted_since = now
         self._trusted = trusted
 
     def clear(self) -> None:

@@ -10,7 +10,10 @@ local function shown_creation(ended)
 end
 
 local earlier = earlier_answer(ref)
-if earlier and shown_session(ref) then
+local reason_before = redis.call('HGET', ended_key(ref), 'y')
+if reason_before then
+  return answer('ended', reason_before)
+elseif earlier and read_life(ref) then
   hold_again(ref .. '-start')
   for _, ended in ipairs(earlier) do
     hold_again(ended .. '-end')

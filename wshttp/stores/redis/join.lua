@@ -1,5 +1,11 @@
 -- A node comes, or comes back: the node, its lease, when it last heard of us (0: never), the secret that it knows.
 local me, lease, since, secret = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+for _, list in ipairs({'all', 'idle', 'due', 'calls', 'orphans', 'nodes'}) do
+  local kind = redis.call('TYPE', root .. ':' .. list).ok
+  if kind ~= 'none' and kind ~= 'zset' then
+    return answer('foreign')
+  end
+end
 if not meta[1] then
   if redis.call('EXISTS', root .. ':meta') == 1 then
     return answer('foreign')

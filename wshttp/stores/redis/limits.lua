@@ -1,7 +1,6 @@
 -- The limits, in the same step as what they let in.
 local LOOKED_AT = 1000  -- sessions that are due, of which some may be over: there are more only where sweeps are far behind
 local ENDED_AT_ONCE = 50  -- of these
-local MAX_VICTIMS = 16  -- as the port says: for each limit and each one that comes
 
 local function each_overdue(maximum, visit)
   for _, ref in ipairs(redis.call('ZRANGE', root .. ':due', '-inf', at, 'BYSCORE', 'LIMIT', 0, maximum)) do

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, count, islice
 from struct import Struct
 from typing import Any, Final
@@ -14,6 +15,7 @@ from wshttp.errors import StoreUnavailable, StoreUnusable
 from wshttp.redis.link import Call, RedisLink, RedisRefused, RedisUnavailable
 from wshttp.sessions.clock import Clock
 from wshttp.stores.redis.recent import Recent
+from wshttp.stores.redis.records import Unreadable
 from wshttp.stores.redis.scripts import SCHEMA, Scripts
 from wshttp.stores.redis.server_time import ServerTime
 from wshttp.stores.redis.touches import TOLD_AT_ONCE, Touches
@@ -36,17 +38,39 @@ _NOT_ADMITTED: Final = (b"flushed", b"schema", b"late")
 _log = logging.getLogger("wshttp.store")
 
 
+def rights(root: str) -> str:
+    """Return what the user that nodes log in as has to be allowed, as ACL rules; in a cluster `+cluster|slots`, too."""
+    return f"~{root}* &{root}* +@read +@write +@scripting +@pubsub +@connection +time"
+
+
+class Reply(list[Any]):
+    """What the server answers: after the clocks, a word and what belongs to it; `call` is which call it answers."""
+
+    def __init__(self, said: list[Any], call: str) -> None:
+        super().__init__(said)
+        self.call = call
+
+
 class Node:
-    """A node as the server knows it: a name of its own from `open` to `close`.
+    """A node as the server knows it: a name of its own from `open` to `close`, the first time `name`.
 
     `timeout` and `lease` are in seconds; with `caching` every change is published, for those who keep copies.
     """
 
     def __init__(
-        self, url: str, *, prefix: str, clock: Clock, timeout: float, lease: float, scripts: Scripts, caching: bool
+        self,
+        url: str,
+        *,
+        prefix: str,
+        clock: Clock,
+        timeout: float,
+        lease: float,
+        scripts: Scripts,
+        caching: bool,
+        name: str | None = None,
     ) -> None:
         self.root = f"{{{prefix}}}"
-        self.name = ""
+        self.name = name or secrets.token_hex(6)
         self.time = ServerTime(clock)
         self.touches = Touches()
         self.recent = Recent()
@@ -61,9 +85,13 @@ class Node:
         self._lease = lease
         self._scripts = scripts
         self._caching = caching
-        self.link = RedisLink(url, timeout=timeout, on_connect=self._join, root=self.root)
+        self.link = RedisLink(
+            url, timeout=timeout, on_connect=self._join, root=self.root, client_name=f"wshttp-{self.name}"
+        )
+        self._was_open = False
         self._numbers = count()
-        self._joins = 0
+        self.joins = 0
+        """How often this node has come, or come back."""
         self._telling = asyncio.Lock()
         self._unheard: dict[str, float] = {}  # calls that gave us something we never heard of, and until when they may
 
@@ -75,7 +103,9 @@ class Node:
 
     async def open(self) -> None:
         """Connect and join, under a new name: what an earlier one of ours still owes is for everybody."""
-        self.name = secrets.token_hex(6)
+        if self._was_open:
+            self.name = secrets.token_hex(6)
+        self._was_open = True
         self._unheard.clear()
         self.time.heard_at, self.lease_was_lost = 0.0, False
         await self.link.open()
@@ -100,7 +130,7 @@ class Node:
                 *(self.name, self._lease, self.time.heard_at, self.secret),
             )
             self._joined(self._heard(reply, mark), is_back)
-            self._joins += 1
+            self.joins += 1
             for again in self.recent.told_again(self.time.now()):
                 arguments = self._arguments(self._next_call(), again)
                 mark = self.time.mark()
@@ -110,7 +140,7 @@ class Node:
                 raise StoreUnusable(self._foreign()) from None
             raise StoreUnusable(f"store.url: the server does not run our scripts: {refused}") from None
         except RedisUnavailable as error:
-            if error.reason.startswith("NOPERM"):
+            if error.code == "NOPERM":
                 raise StoreUnusable(self._no_rights(error.reason)) from None
             raise
 
@@ -135,7 +165,7 @@ class Node:
 
     def _no_rights(self, reason: str) -> str:
         return (
-            f"store.url: the user has too few rights ({reason}); it needs ~{self.root}* &{self.root}* +@all -@dangerous"
+            f"store.url: the user has too few rights ({reason}); it needs {rights(self.root)}"
         )
 
     def _other_schema(self, found: bytes) -> str:
@@ -146,8 +176,8 @@ class Node:
 
     # --- a call -------------------------------------------------------------------------------------
 
-    async def ask(self, name: str, *given: bytes | str | float, gives: bool = False, untold: bool = False) -> list[Any]:
-        """Run a script and return its reply: after the clocks, a word and what belongs to it. Raises `StoreUnavailable`.
+    async def ask(self, name: str, *given: bytes | str | float, gives: bool = False, untold: bool = False) -> Reply:
+        """Run a script and return its reply. Raises `StoreUnavailable`.
 
         `gives`: what it leads to is owed by this node, so it is not to be lost with its answer.
         `untold`: say that there are touches which it may want to know of first.
@@ -167,25 +197,25 @@ class Node:
             else:
                 return reply
 
-    async def _ask(self, name: str, given: tuple[Any, ...], gives: bool, untold: bool) -> list[Any]:
+    async def _ask(self, name: str, given: tuple[Any, ...], gives: bool, untold: bool) -> Reply:
         call, sent_at = self._next_call(), self.time.now()
         touches = self.touches.take(sent_at - self.time.forgiven)
         unheard = "".join(f"{earlier} " for earlier in self._unheard) if gives else ""
         arguments = self._arguments(call, given, touches, unheard=unheard, untold=untold and len(self.touches) > 0)
-        mark, is_away, joins = self.time.mark(), not self.available, self._joins
+        mark, is_away, joins = self.time.mark(), not self.available, self.joins
         try:
             reply = await self.link.script(self._scripts[name], self.root, *arguments)
         except BaseException as error:
             self.touches.give_back(touches)
-            if gives and not (is_away and joins == self._joins):
+            if gives and not (is_away and joins == self.joins):
                 self._unheard[call] = sent_at + self._timeout  # it was sent, or may have been
             if isinstance(error, RedisRefused):
-                _log.error("the store refuses %s: %s", name, error)
+                _log.error("the store refuses %s: %s %s", name, error, self._scripts.place(name, str(error)))
                 raise RedisUnavailable(str(error)) from None
             raise
         if reply[1] in _NOT_ADMITTED:
             self.touches.give_back(touches)
-        return self._heard(reply, mark)
+        return Reply(self._heard(reply, mark), call)
 
     def _next_call(self) -> str:
         return f"{self.name}.{next(self._numbers):x}"
@@ -211,6 +241,15 @@ class Node:
         return reply
 
     # --- what is owed between us ----------------------------------------------------------------------
+
+    @contextmanager
+    def understanding(self, reply: Reply) -> Iterator[None]:
+        """Where a reply cannot be read, what its call gave is taken back, as if nobody had heard it: nobody has it."""
+        try:
+            yield
+        except Unreadable:
+            self._unheard[reply.call] = self.time.now()
+            raise
 
     async def tell_touches(self) -> None:
         """Tell all touches that were not told yet; who comes meanwhile waits, since they may be on their way."""

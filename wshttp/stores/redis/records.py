@@ -1,12 +1,19 @@
-"""How a session is stored, and read again: facts as JSON, numbers as doubles, each value of its data under a field of its own."""
+"""How a session is stored, and read again: facts as JSON, numbers as doubles, each value of its data under a field of its own.
+
+Nodes of two releases read each other's sessions. What a release adds to the lists in `f` and `r`, it adds at the end, and
+goes without where an earlier one has written them; all else that it adds is a field of its own. What follows in a list,
+and fields of other names, are of a newer release, and are left alone. What means something else needs another schema.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from struct import Struct
+from struct import error as StructError
 from typing import Any, Final
 
+from wshttp.errors import StoreUnavailable
 from wshttp.sessions.changes import ABSENT
 from wshttp.sessions.data import Json
 from wshttp.sessions.record import Ended, Event, Reason, Record
@@ -17,6 +24,16 @@ _NUMBERS: Final = Struct("<7d")
 _DATA: Final = b"d:"
 
 _NO_ACCOUNT: Final = b'[[],""]'
+
+_KINDS: Final = ("start", "end", "scheduled")
+
+
+class Unreadable(StoreUnavailable):
+    """A session is stored in a way that this release cannot read; a newer one may. `ref` is empty where it is not known."""
+
+    def __init__(self, ref: str, error: Exception) -> None:
+        self.ref = ref
+        super().__init__(reason=f"session {ref or '?'} is stored in a way that cannot be read: {error!r}")
 
 
 def encode(text: str) -> bytes:
@@ -67,7 +84,26 @@ def fields_of(record: Record) -> Iterator[str | bytes]:
 
 
 def read_record(fields: list[bytes], forgiven: float) -> Record:
-    """Read a session; `forgiven` is that of the reply it came with."""
+    """Read a session; `forgiven` is that of the reply it came with. Raises `Unreadable`."""
+    try:
+        return _read_record(fields, forgiven)
+    except _FAULTS as error:
+        raise Unreadable(_ref_of(fields), error) from error
+
+
+_FAULTS: Final = (ValueError, TypeError, LookupError, RecursionError, StructError)
+"""What comes of reading what was written otherwise, or was damaged. Of them is an end for a reason that is none yet."""
+
+
+def _ref_of(fields: list[bytes]) -> str:
+    """Return whose fields these are, as far as that can be told; for the log."""
+    try:
+        return str(json.loads(fields[fields.index(b"f") + 1])[0])
+    except _FAULTS:
+        return ""
+
+
+def _read_record(fields: list[bytes], forgiven: float) -> Record:
     facts: dict[bytes, bytes] = {}
     keys, texts = [], []
     for name, value in zip(fields[::2], fields[1::2], strict=True):
@@ -78,32 +114,32 @@ def read_record(fields: list[bytes], forgiven: float) -> Record:
             facts[name] = value
     # All that is JSON is read at one go: a call for each would take most of the time.
     rest = (facts[b"f"], facts.get(b"r", _NO_ACCOUNT), facts.get(b"t", b"null"), *texts)
-    constants, (roles, version), start, *values = json.loads("[" + b",".join(rest).decode() + "]")
+    constants, (roles, version, *_), start, *values = json.loads("[" + b",".join(rest).decode() + "]")
     idle, absolute, restarted, access, warned, size, revision = _NUMBERS.unpack(facts[b"n"])
-    ref, identity, remote_ip, created_at, user_agent = constants
+    ref, identity, remote_ip, created_at, user_agent = constants[:5]
     user, reason = facts.get(b"u"), facts.get(b"y")
     return Record(
-        ref,
-        facts[b"k"],
-        identity,
-        remote_ip,
-        decode(facts[b"b"]),
-        created_at,
-        access + forgiven,
-        idle,
-        absolute,
-        restarted,
-        None if user is None else decode(user),
-        tuple(roles),
-        version,
-        user_agent,
-        start,
-        dict(zip(keys, values, strict=True)),
-        int(size),
-        b"o" in facts,
-        int(revision),
-        warned > 0,
-        None if reason is None else Reason(reason.decode()),
+        ref=ref,
+        key=facts[b"k"],
+        identity=identity,
+        remote_ip=remote_ip,
+        bucket=decode(facts[b"b"]),
+        created_at=created_at,
+        last_access_at=access + forgiven,
+        idle_timeout=idle,
+        absolute_timeout=absolute,
+        restarted_at=restarted,
+        user=None if user is None else decode(user),
+        roles=tuple(roles),
+        version=version,
+        user_agent=user_agent,
+        start=start,
+        data=dict(zip(keys, values, strict=True)),
+        size=int(size),
+        starting=b"o" in facts,
+        revision=int(revision),
+        warned=warned > 0,
+        reason=None if reason is None else Reason(reason.decode()),
     )
 
 
@@ -125,8 +161,17 @@ def read_entry(shown: list[Any], forgiven: float) -> tuple[Record, Event]:
     record = read_record(fields, forgiven)
     if kind == b"end":
         return record, end_event(record, int(attempt))
-    name, data = json.loads(payload) if payload else ("", None)
-    return record, Event(event_id.decode(), kind.decode(), record.ref, int(attempt), name=name, data=data)
+    try:
+        return record, _read_event(record.ref, event_id.decode(), kind.decode(), int(attempt), payload)
+    except _FAULTS as error:
+        raise Unreadable(record.ref, error) from error
+
+
+def _read_event(ref: str, event_id: str, kind: str, attempt: int, payload: bytes | None) -> Event:
+    if kind not in _KINDS:
+        raise ValueError(f"an entry of an unknown kind, {kind!r}")
+    name, data, *_ = json.loads(payload) if payload else ("", None)
+    return Event(event_id, kind, ref, attempt, name=name, data=data)
 
 
 def copy_of(record: Record) -> Record:

@@ -6,7 +6,9 @@ from wshttp.sessions.clock import Clock
 
 
 class ServerTime:
-    """A clock that runs as the node's own and is set by every reply; never ahead of the server's.
+    """A clock that runs as the node's own and is set by replies: behind the server's, by as long as a reply takes.
+
+    It is ahead only by what one of the two clocks has gained since, or the server's was set back, until the next reply.
 
     A reply that says `now` was formed between the sending of the call and its arrival: each narrows down where the
     server's clock is. One outside of what is known says that the server's clock was set, or that it is another server.

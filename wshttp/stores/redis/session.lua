@@ -93,7 +93,7 @@ end
 
 -- Activity now. It is written now and then only; what is not, the node tells later.
 local function touch(life)
-  local patience = life.idle > 0 and math.min(5, life.idle / 20) or 5
+  local patience = life.idle > 0 and math.min(TOUCH_PATIENCE, life.idle / TOUCHES_PER_TIMEOUT) or TOUCH_PATIENCE
   if life.warned > 0 or idle_at - life.access >= patience then
     write_access(life, idle_at)
   end
@@ -111,6 +111,6 @@ end
 -- Copies that nodes have are no longer what the session is.
 local function drop_copies(ref)
   if caching > 0 then
-    redis.call('PUBLISH', root .. ':words', cjson.encode({'drop', ref, me}))
+    redis.call('PUBLISH', root .. ':words', cjson.encode({'drop', ref}))
   end
 end

@@ -16,6 +16,7 @@ Among the keys that count are some that have expired, at most about as many as t
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 from importlib.resources import files
@@ -23,10 +24,12 @@ from itertools import count
 from typing import Any, Final
 
 from wshttp.errors import UsageError
-from wshttp.redis.link import RedisLink, RedisRefused, Script
+from wshttp.redis.link import RedisLink, RedisRefused, RedisUnavailable, Script
 
 ANSWERS_KEPT: Final = 5.0
 """Seconds beyond the link's time-out, in which a call that was sent may still be on its way."""
+
+_log = logging.getLogger("wshttp.store")
 
 
 def _script(name: str, flags: str = "") -> Script:
@@ -50,12 +53,19 @@ class RedisShared:
     """Counters, one-time values and bounded lists of all nodes whose links lead to one server.
 
     `timeout` is that of the link. `max_keys` bounds all three together (default 100,000, some 35 MB of counters).
+    `node` is a name that no other object has had; `None`: any.
     A key is of one kind: to use it as another raises `UsageError`, except that `put` replaces whatever is there.
     The link is opened and closed by whoever made it.
     """
 
     def __init__(
-        self, link: RedisLink, prefix: str = "wshttp", *, timeout: float = 2.0, max_keys: int = 100_000
+        self,
+        link: RedisLink,
+        prefix: str = "wshttp",
+        *,
+        timeout: float = 2.0,
+        max_keys: int = 100_000,
+        node: str | None = None,
     ) -> None:
         if max_keys < 1:
             raise UsageError("max_keys must be 1 or more")
@@ -63,7 +73,8 @@ class RedisShared:
         self._root = f"{{{prefix}}}:shared:1"
         self._resent_for = _milliseconds(timeout + ANSWERS_KEPT)
         self._max_keys = max_keys
-        self._calls = (f"{secrets.token_hex(8)}{number:x}" for number in count())
+        node = node or secrets.token_hex(6)
+        self._calls = (f"{node}.{number:x}" for number in count())
 
     async def add(self, key: str, amount: int = 1, *, ttl: float) -> int:
         return int(await self._run(_ADD, key, amount, _milliseconds(ttl), self._max_keys))
@@ -97,7 +108,8 @@ class RedisShared:
         except RedisRefused as refused:
             if refused.code == "WRONGTYPE":
                 raise UsageError("a shared key is used as two kinds") from refused
-            raise
+            _log.error("the store refuses %s: %s", script.name, refused)
+            raise RedisUnavailable(str(refused), code=refused.code) from None
 
 
 def _milliseconds(seconds: float) -> int:

@@ -41,9 +41,9 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded, StoreUnavailable, UsageError
 from wshttp.redis.link import RedisLink
@@ -55,14 +55,14 @@ from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Holder, 
 from wshttp.stores.redis import records
 from wshttp.stores.redis.copies import Copies
 from wshttp.stores.redis.node import UNHEARD_AT_ONCE, Node
-from wshttp.stores.redis.scripts import Scripts
+from wshttp.stores.redis.records import Unreadable
+from wshttp.stores.redis.scripts import TOUCH_PATIENCE, TOUCHES_PER_TIMEOUT, Scripts
 from wshttp.stores.redis.turns import Turns
 
 FOUND_AT_ONCE: Final = 100
 """Sessions that `load_many` finds in one call."""
 
-TOUCH_PATIENCE: Final = 5.0
-"""Seconds for which a touch need not be written; less where the idle time-out is under twenty times that."""
+T = TypeVar("T")
 
 _log = logging.getLogger("wshttp.store")
 
@@ -75,6 +75,7 @@ class RedisStore:
     `cache` (seconds, 0: never) is for how long a session is answered from this node's copy; whoever hears the broker
     calls `drop` and `trust`, and until then nothing is. `grace` (seconds, 0: not at all) is for how long after the store
     was last heard of a session this node goes on with its copy while the store is away.
+    `node` is this node's name, which no other has had; `None`: any.
     `time_script` is Lua that defines `now()` in place of the server's own time, for tests.
     """
 
@@ -92,6 +93,7 @@ class RedisStore:
         grace: float = 0.0,
         tombstone: float = 300.0,
         warn_before: float = 0.0,
+        node: str | None = None,
         time_script: str | None = None,
     ) -> None:
         if not prefix or set("{}") & set(prefix):
@@ -106,6 +108,7 @@ class RedisStore:
             lease=lease,
             scripts=Scripts(time_script),
             caching=self._copies.wanted,
+            name=node,
         )
         self._turns = Turns()
         self._waiters = count()
@@ -119,7 +122,7 @@ class RedisStore:
 
     @property
     def node(self) -> str:
-        """This node's name in the store; another one each time it is opened."""
+        """This node's name in the store; another one each time it is opened again."""
         return self._node.name
 
     @property
@@ -162,7 +165,7 @@ class RedisStore:
 
     def trust(self, trusted: bool) -> None:
         """Say whether this node hears of all changes; while it does not, its copies are not fresh."""
-        self._copies.trust(trusted)
+        self._copies.trust(trusted, self.now())
 
     # --- a life begins ------------------------------------------------------------------------------
 
@@ -193,24 +196,45 @@ class RedisStore:
             case b"ended":
                 raise SessionEnded(record.ref, reply[2].decode())
             case _:
-                begun, event = self._read(reply[3]), Event(f"{record.ref}-start", "start", record.ref, reply[2])
+                with self._node.understanding(reply):
+                    begun, event = self._read(reply[3]), Event(f"{record.ref}-start", "start", record.ref, reply[2])
                 return Created(begun, event, self._read_ends(reply[4]))
 
     def _read(self, fields: list[bytes]) -> Record:
-        return records.read_record(fields, self._node.time.forgiven)
+        return self._aged(records.read_record(fields, self._node.time.forgiven))
+
+    def _aged(self, record: Record) -> Record:
+        """Have what is read on this connection count as newer than all that was read on an earlier one: the server may
+        have lost its last writes in between, and counts on from where it was then."""
+        record.revision += self._node.joins << 40
+        return record
 
     def _read_ends(self, shown: list[Any]) -> list[Ended]:
         """Read ends that the server has just decided, and remember them."""
-        ends = [records.read_ended(one, self._node.time.forgiven) for one in shown]
-        for ended in ends:
-            self._note_end(ended.record.ref, ended.event)
-        return ends
+        return list(self._readable(self._read_end, shown))
 
-    def _note_end(self, ref: str, event: Event) -> None:
-        now = self.now()
-        self._node.recent.ended(event, now)
+    def _read_end(self, shown: list[Any]) -> Ended:
+        self._forget(shown[0].decode())  # it is over, whatever else may be read of it
+        ended = records.read_ended(shown, self._node.time.forgiven)
+        self._aged(ended.record)
+        self._node.recent.ended(ended.event, self.now())
+        return ended
+
+    def _readable(self, read: Callable[[Any], T], shown: Iterable[Any]) -> Iterator[T]:
+        """Read each on its own, and leave out what cannot be read: one must not hold up the others.
+
+        An entry for one is still this node's. It is not asked for again, and goes to another node when this one leaves:
+        one that can read it is a newer one, in whose favour this one leaves.
+        """
+        for one in shown:
+            try:
+                yield read(one)
+            except Unreadable as error:
+                _log.error("left to a newer version, when this node leaves: %s", error)
+
+    def _forget(self, ref: str) -> None:
         self._node.touches.forget(ref)
-        self._copies.drop(ref, now)
+        self._copies.drop(ref, self.now())
         self._turns.wake(ref)
 
     # --- a life goes on -----------------------------------------------------------------------------
@@ -261,7 +285,15 @@ class RedisStore:
             if None in copies:
                 raise
             return [copy and self._seen(copy, touch=False) for copy in copies]
-        return [self._found(one, asked_at, touch=False) for one in reply[2]]
+        return [self._found_among_many(one, asked_at) for one in reply[2]]
+
+    def _found_among_many(self, said: list[Any], asked_at: float) -> Record | Tombstone | None:
+        """As `_found`; one that cannot be read here is over for this node, so that the others are answered."""
+        try:
+            return self._found(said, asked_at, touch=False)
+        except Unreadable as error:
+            _log.error("over for this node: %s", error)
+            return Tombstone(error.ref, "")
 
     def _in_grace(self, key: bytes) -> Record | None:
         return self._copies.in_grace(self._copies.ref_of(key), self.now())
@@ -284,8 +316,7 @@ class RedisStore:
         """Remember a touch that is not written, and let a session show those that are not told yet."""
         touches, now = self._node.touches, self.now()
         if touch and record.last_access_at < now - 1e-6:
-            patience = min(TOUCH_PATIENCE, record.idle_timeout / 20) if record.idle_timeout else TOUCH_PATIENCE
-            touches.note(record.ref, now - self._node.time.forgiven, patience)
+            touches.note(record.ref, now - self._node.time.forgiven, _patience(record.idle_timeout))
             self._copies.touched(record.ref, now)
         elif touch:
             touches.forget(record.ref)
@@ -384,7 +415,8 @@ class RedisStore:
             case b"full":
                 return Full(reply[2].decode(), reply[3])
             case b"renewed":
-                record = self._read(reply[2])
+                with self._node.understanding(reply):
+                    record = self._read(reply[2])
                 self._node.touches.forget(ref)
                 self._copies.keep(record, asked_at)
                 return Renewed(record, self._read_ends(reply[3]))
@@ -395,7 +427,10 @@ class RedisStore:
 
     async def end(self, ref: str, reason: Reason, *, token: str = "") -> Ended | None:
         reply = await self._node.ask("end", records.encode(ref), reason, token, gives=True)
-        return self._read_ends([reply[2]])[0] if reply[1] == b"ended" else None
+        if reply[1] != b"ended":
+            return None
+        with self._node.understanding(reply):
+            return self._read_end(reply[2])
 
     async def take_due(self, maximum: int) -> Due:
         await self._release_again()
@@ -403,18 +438,21 @@ class RedisStore:
         reply = await self._node.ask("take_due", maximum, *unheard, gives=True)
         self._node.took_back(unheard)
         _, _, expiring, ended, scheduled, owed, more = reply
-        forgiven = self._node.time.forgiven
-        due = Due(
-            [self._read(fields) for fields in expiring],
+        return Due(
+            list(self._readable(self._read, expiring)),
             self._read_ends(ended),
-            [records.read_entry(one, forgiven) for one in scheduled],
-            [Owed(*records.read_entry(one, forgiven)) for one in owed],
+            list(self._readable(self._read_entry, scheduled)),
+            [Owed(*entry) for entry in self._readable(self._read_entry, owed)],
             bool(more) or len(unheard) == UNHEARD_AT_ONCE,
         )
-        for one in due.owed:
-            if one.event.kind == "end":
-                self._note_end(one.record.ref, one.event)
-        return due
+
+    def _read_entry(self, shown: list[Any]) -> tuple[Record, Event]:
+        record, event = records.read_entry(shown, self._node.time.forgiven)
+        self._aged(record)
+        if event.kind == "end":
+            self._node.recent.ended(event, self.now())
+            self._forget(record.ref)
+        return record, event
 
     async def settle(self, event: Event) -> None:
         reply = await self._node.ask("settle", event.id, event.attempt)
@@ -449,7 +487,7 @@ class RedisStore:
         self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
     ) -> tuple[list[Record], str]:
         reply = await self._node.ask("scan", cursor, maximum, _text(user), _text(bucket))
-        return [self._read(fields) for fields in reply[2]], records.decode(reply[3])
+        return list(self._readable(self._read, reply[2])), records.decode(reply[3])
 
     # --- locks ----------------------------------------------------------------------------------------
 
@@ -505,6 +543,11 @@ class RedisStore:
         self._releasing.discard(task)
         if not task.cancelled() and (error := task.exception()):
             _log.warning("the lock of a session is not released yet: %s", error)  # the next sweep tries again
+
+
+def _patience(idle_timeout: float) -> float:
+    """Return for how many seconds a touch need not be told; as `touch` in `session.lua`."""
+    return min(TOUCH_PATIENCE, idle_timeout / TOUCHES_PER_TIMEOUT) if idle_timeout else TOUCH_PATIENCE
 
 
 def _apply_arguments(

@@ -60,6 +60,7 @@ local function take_back_unheard()
 end
 
 local function take_back_from_the_dead()
+  -- One at a time, so that no call takes long; of the first two, as one may be the caller, who lives though it came late.
   for _, node in ipairs(redis.call('ZRANGE', root .. ':nodes', '-inf', '(' .. at, 'BYSCORE', 'LIMIT', 0, 2)) do
     if node ~= me then
       local members = redis.call('ZRANGE', root .. ':n:' .. node, 0, budget - 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from wshttp.errors import ConfigurationError
-from wshttp.redis.address import Login, Place, RedisUrl, parse
+from wshttp.config.redis_url import Login, Place, RedisUrl, parse
 
 
 def test_url_without_anything_is_a_server_on_its_usual_port() -> None:
@@ -95,11 +95,9 @@ def test_url_of_a_cluster() -> None:
     ],
 )
 def test_url_that_makes_no_sense_is_refused(url: str, reason: str) -> None:
-    """The mistake names the setting and what is wrong."""
-    with pytest.raises(ConfigurationError) as caught:
+    """The mistake says what is wrong."""
+    with pytest.raises(ValueError, match=re.escape(reason)):
         parse(url)
-    assert caught.value.mistakes[0].startswith("store.url: ")
-    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +118,6 @@ def test_url_never_shows_its_password(url: str) -> None:
     try:
         parsed = parse(url)
         told = f"{parsed} {parsed!r}"
-    except ConfigurationError as error:
+    except ValueError as error:
         told = str(error)
     assert "sesame" not in told
