@@ -293,3 +293,21 @@ async def test_server_that_is_away_is_borne(
         assert node.request(9) == 0
     finally:
         await link.close()
+
+
+async def test_report_is_of_the_beat_before_the_last(shared: Flaky, clock: FakeClock) -> None:
+    """What is heard was told since this node last heard, of what was counted in the beat before that."""
+
+    class Heard(AddressRates):
+        since: list[float] = []
+
+        def hear(self, report: bytes, since: float) -> None:
+            self.since.append(since)
+
+    teller, listener = (Node(shared, clock, requests_per_second=1, burst=5) for _ in range(2))
+    listener.rates = Heard(requests_per_second=1, monotonic=clock.monotonic)
+    await beat(teller, listener)
+    heard_at = clock.monotonic()
+    teller.request()
+    await beat(teller, listener)
+    assert Heard.since == [heard_at - BEAT]

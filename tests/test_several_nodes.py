@@ -168,3 +168,22 @@ async def test_sessions_go_on_when_all_nodes_have_gone(redis_server: RedisServer
     async with nodes(1, redis_server, redis_prefix) as later:
         answer = await fetch(f"{later.bases[0]}/hit", headers=cookie)
         assert json.loads(answer.body) == {"ref": ref, "n": 2}
+
+
+async def test_node_has_one_name(redis_server: RedisServer, redis_prefix: str) -> None:
+    """In the list of connections, among the nodes of the store, and in what it says."""
+    async with nodes(2, redis_server, redis_prefix) as several:
+        names = set()
+        for server in several.servers:
+            assert server._relay is not None
+            assert server._rate_sharing is not None
+            names.add(server._relay.node)
+            assert server._rate_sharing._node == server._relay.node.encode()
+            await until(lambda: len(several.servers[0]._relay.directory._views) == 1)  # type: ignore[union-attr]
+        assert len(names) == 2
+        in_store = redis_server.ask("ZRANGE", f"{{{redis_prefix}}}:nodes", 0, -1)
+        with redis_server.client() as client:
+            listed = {each["name"] for each in client.client_list()}
+            client.ping()
+        assert {name.decode() for name in in_store} == names
+        assert listed >= {f"wshttp-{name}{rest}" for name in names for rest in ("", "-words")}

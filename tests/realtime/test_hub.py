@@ -16,7 +16,7 @@ from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import ENVELOPE
 from wshttp.realtime.hub import Hub
 from wshttp.sessions import lifecycle
-from wshttp.sessions.ledger import AT_ONCE
+from wshttp.sessions.deliveries import AT_ONCE
 
 NewRealm = Callable[..., Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -993,3 +994,11 @@ async def _do_something(chance: random.Random, node: Any, ref: str) -> None:
         case 7 if chance.random() < 0.15:
             assert isinstance(node.sessions, SessionList)
             await node.sessions.end(ref)
+
+
+async def test_table_of_words_is_that_of_actions(nodes: NewNodes) -> None:
+    """What is heard stands at the top of the file, and what stands there is heard."""
+    async with nodes(1) as [node]:
+        rows = re.findall(r'^\| `\["(\w+)"', str(relay_module.__doc__), re.MULTILINE)
+        assert rows == [*dict.fromkeys(rows)]
+        assert set(rows) == set(node.relay._actions)

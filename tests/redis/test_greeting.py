@@ -87,7 +87,9 @@ async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
     """It may be started yet: on a port as on a socket."""
     for url in (f"redis://app:sesame@127.0.0.1:{free_port()}", f"unix://:sesame@{tmp_path}/none"):
         text = await told(url, RedisUnavailable)
-        assert re.search(r"^store\.url: [^ ]+ cannot be reached: (Connection refused|No such file or directory); does", text)
+        assert re.search(
+            r"^store\.url: [^ ]+ cannot be reached: (Connection refused|No such file or directory); does", text
+        )
 
 
 async def test_socket_that_may_not_be_opened_is_unusable(

@@ -251,8 +251,21 @@ async def test_server_that_cannot_write_is_unavailable(
 async def test_user_without_permission_is_unavailable(make_redis: Callable[..., RedisServer]) -> None:
     """Somebody has to give it; until then nothing is changed."""
     server = make_redis()
-    server.ask("ACL", "SETUSER", "app", "on", ">secret", "~*", "+get")
+    server.ask("ACL", "SETUSER", "app", "on", ">secret", "~*", "+get", "+eval", "+evalsha")
     async with linked(server.url("app", "secret")) as link:
         assert await link.call("GET", "key") is None
-        with pytest.raises(StoreUnavailable, match="NOPERM"):
+        with pytest.raises(RedisUnavailable, match="NOPERM") as caught:
             await link.call("SET", "key", "value")
+        assert caught.value.code == "NOPERM"
+
+
+@pytest.mark.parametrize("command", ["'SET', KEYS[1], 1", "'GET', 'another'", "'PUBLISH', 'channel', 1"])
+async def test_permission_that_a_script_lacks_is_one(make_redis: Callable[..., RedisServer], command: str) -> None:
+    """For a command, a key and a channel: the server words it in another way there."""
+    server = make_redis()
+    rights = ("~key", "resetchannels", "+get", "+publish", "+eval", "+evalsha")
+    server.ask("ACL", "SETUSER", "app", "on", ">secret", *rights)
+    async with linked(server.url("app", "secret")) as link:
+        with pytest.raises(RedisUnavailable) as caught:
+            await link.script(Script("script", f"return redis.call({command})"), "key")
+        assert caught.value.code == "NOPERM"

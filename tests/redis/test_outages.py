@@ -297,3 +297,31 @@ def test_backoff_grows_from_nothing_to_a_second_with_jitter() -> None:
     assert len(set(waits[8:])) > 20
     backoff.reset()
     assert backoff.next() == 0
+
+
+async def test_connection_that_was_quiet_is_not_given_up_at_once(make_redis: MakeRedis) -> None:
+    """Nothing came because nothing was asked: silence begins with the first question."""
+    server = make_redis()
+    async with linked(server.url()) as link:
+        await link.call("ECHO", "first")
+        link._heard_at -= 1000
+        server.pause()
+        call = asyncio.create_task(link.call("ECHO", "here"))
+        for _ in range(3):  # it is queued, the writer wakes, it is sent
+            await asyncio.sleep(0)
+        link._time_is_up()  # that of the first call
+        await asyncio.sleep(0)
+        assert link.available
+        server.resume()
+        assert await soon(call) == b"here"
+
+
+async def test_silence_names_the_server(make_redis: MakeRedis) -> None:
+    """Whose log it is knows which of several stores is meant; without the password."""
+    server = make_redis(requirepass="sesame", admin=("", "sesame"))
+    async with linked(server.url("", "sesame"), timeout=0.2) as link:
+        server.pause()
+        with pytest.raises(StoreUnavailable) as caught:
+            await link.call("ECHO", "here")
+        server.resume()
+    assert str(caught.value) == f"no answer within 0.2 s from {server.socket}"

@@ -15,8 +15,8 @@ from wshttp.errors import SessionEnded, StoreUnavailable
 from wshttp.sessions import callbacks as callbacks_module
 from wshttp.sessions import lifecycle, session_list
 from wshttp.sessions.callbacks import current_event
+from wshttp.sessions.deliveries import AT_ONCE
 from wshttp.sessions.ids import SessionId
-from wshttp.sessions.ledger import AT_ONCE
 from wshttp.sessions.notifier import NoSockets
 from wshttp.sessions.record import Event, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
@@ -897,9 +897,9 @@ async def test_creation_waits_while_callbacks_do_not_keep_up(
             await sessions.create(remote_ip=IP)
         except StoreUnavailable:
             refused += 1
-    assert (await sessions.count(), len(sessions._lifecycle._ledger.refs), refused) == (3, 3, 6)
+    assert (await sessions.count(), len(sessions._lifecycle._deliveries.refs), refused) == (3, 3, 6)
     assert sessions.statistics.refused["callbacks"] == 6
-    assert not sessions._lifecycle._ledger._for_room
+    assert not sessions._lifecycle._deliveries._for_room
     sessions._store_timeout = 10
     waiting = asyncio.create_task(sessions.create(remote_ip=IP))
     await asyncio.sleep(0)

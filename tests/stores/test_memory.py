@@ -155,9 +155,9 @@ async def test_sessions_that_came_and_went_leave_no_memory(clock: FakeClock) -> 
             store._set._graves,
             store._set._oldest_graves,
             store._set._overdue,
-            store._set._debts._by_ref,
-            store._set._debts._nobodys,
-            store._set._debts._waiting,
+            store._set._ledger._by_ref,
+            store._set._ledger._nobodys,
+            store._set._ledger._waiting,
             store._set.answers._answers,
         ]
     )

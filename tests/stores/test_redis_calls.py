@@ -233,6 +233,23 @@ async def test_creation_that_is_asked_for_again_is_not_handed_out(cluster: Clust
                 assert await store.owed() == 0
 
 
+async def test_start_that_was_taken_back_and_asked_for_again_is_handed_out_once(cluster: Cluster) -> None:
+    """It waits for whoever comes next; who then asks again has it, and nobody comes for it any more."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            await know_scripts(store)
+            records = [new_record(store) for _ in range(2)]
+            await cancel(wire, *(store.create(record, Limits()) for record in records))
+            cluster.advance(21)
+            await store.renew_lease()
+            assert [one.record.ref for one in (await store.take_due(1)).owed] == [records[0].ref]
+            again = await store.create(records[1], Limits())
+            assert isinstance(again, Created)
+            assert not await due(store)
+            await store.settle(again.event)
+            assert await store.owed() == 1
+
+
 async def test_calls_that_were_never_sent_leave_nothing_to_take_back(cluster: Cluster) -> None:
     """However long an outage is and however many calls fail in it."""
     with cluster.wire() as (wire, url):

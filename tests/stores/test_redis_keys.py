@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+from itertools import chain
+from pathlib import Path
 
 import pytest
 from redis_nodes import Cluster, create, due, write
@@ -15,6 +17,7 @@ from wshttp.sessions.fake_clock import FakeClock
 from wshttp.sessions.ids import SessionId, new_event_id
 from wshttp.sessions.record import Reason
 from wshttp.stores import Event, Limits
+from wshttp.stores.redis import scripts
 from wshttp.stores.redis.recent import Recent
 from wshttp.stores.redis.scripts import Scripts, source_of
 from wshttp.stores.redis.server_time import ServerTime
@@ -214,3 +217,26 @@ def test_scripts_name_themselves_and_their_schema() -> None:
         assert f"-- wshttp, schema 1: {name}\n" in scripts[name].source
         assert scripts[name].source.startswith("#!lua")
     assert Scripts("local function now() return 7 end\n")["load"].sha != scripts["load"].sha
+
+
+async def test_answers_are_kept_as_long_as_they_may_be_asked_for(cluster: Cluster) -> None:
+    """A minute where the caller gave a token; and no longer, since nobody takes them away."""
+    async with cluster.node(timeout=2) as store:
+        ref = (await create(store)).record.ref
+        await store.apply(ref, Changes({"a": 1}, token="by-apply"), 0)
+        await store.increment(ref, "n", 1, 0, token="by-increment")
+        await store.renew(ref, b"k", Limits(), user="u", roles=(), version="", token="by-renew")
+        await store.increment(ref, "n", 1, 0)
+        await store.end(ref, Reason.LOGOUT, token="by-end")
+        kept = {name: left for name, left in cluster.keys().items() if name.startswith("a:")}
+        own = {name: kept.pop(f"a:{name}") for name in (ref, "by-apply", "by-increment", "by-renew", "by-end")}
+        assert all(50_000 < left <= 60_000 for left in own.values()), own
+        [left] = kept.values()
+        assert 5_000 < left <= 7_000, "that of the call without a token"
+
+
+def test_every_script_has_its_place() -> None:
+    """A file that no script consists of would be shipped, and never run."""
+    folder = Path(scripts.__file__).parent
+    files = {path.stem for path in folder.glob("*.lua") if not path.stem.startswith("shared")}
+    assert files == {"time", "clocks", *scripts._PARTS, *chain.from_iterable(scripts._PARTS.values())}

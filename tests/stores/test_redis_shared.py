@@ -356,3 +356,12 @@ async def test_full_server_is_an_outage(make_redis: Callable[..., RedisServer], 
         server.ask("CONFIG", "SET", "maxmemory", 0)
         assert (await shared.counter("counter"))[0] == 1
         assert await shared.take("value") == b"old"
+
+
+async def test_refusal_is_an_outage(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the server refuses, the port knows one error of it; the log says what it was."""
+    async with place.shared() as shared:
+        place.server.ask("SET", f"{{{place.prefix}}}:shared:1:k:key", "theirs")
+        with pytest.raises(StoreUnavailable, match="not an integer"):
+            await shared.add("key", ttl=60)
+    assert "the store refuses shared_add: ERR value is not an integer" in caplog.text

@@ -199,3 +199,32 @@ def test_touches_are_told_when_it_is_their_time() -> None:
     assert touches.take(0, 2) == [("1", 1), ("2", 2)]
     touches.give_back([("1", 1)])
     assert sorted(touches.take(5)) == [("1", 1), ("3", 3), ("4", 4)]
+
+
+@pytest.mark.parametrize(("idle", "patience"), [(1200.0, 5.0), (40.0, 2.0), (0.0, 5.0)])
+async def test_touch_is_written_when_the_last_is_so_old(cluster: Cluster, idle: float, patience: float) -> None:
+    """Five seconds, or a twentieth of the idle time-out; what is not written, the node tells as much later."""
+    async with cluster.node() as store, cluster.node() as other:
+        created = await create(store, idle_timeout=idle)
+        await store.settle(created.event)
+        ref = created.record.ref
+
+        async def written() -> float:
+            found = await other.load_ref(ref, touch=False)
+            assert found is not None
+            return found.last_access_at
+
+        begun = await written()
+        cluster.advance(patience - 0.1)
+        await store.load_ref(ref, touch=True)
+        assert await written() == begun
+        cluster.advance(0.2)
+        await store.load_ref(ref, touch=True)
+        touched = await written()
+        assert touched == pytest.approx(begun + patience + 0.1)
+        cluster.advance(patience / 2)
+        await store.load_ref(ref, touch=True)
+        assert await written() == touched
+        cluster.advance(patience + 0.1)
+        await store.count()
+        assert await written() == pytest.approx(touched + patience / 2)

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from wshttp.errors import StoreUnavailable
 from wshttp.sessions.callbacks import Callbacks, current_event
+from wshttp.sessions.deliveries import Deliveries
 from wshttp.sessions.ids import new_event_id
-from wshttp.sessions.ledger import Ledger
 from wshttp.sessions.notifier import NoSockets, Notifier
 from wshttp.sessions.record import Event, Reason, Record
 from wshttp.sessions.session import Session
@@ -47,8 +47,8 @@ class Lifecycle:
         self._store = store
         self._callbacks = callbacks
         self._statistics = statistics
-        self._closings = Ledger(slices)
-        self._ledger = Ledger(slices)
+        self._closings = Deliveries(slices)
+        self._deliveries = Deliveries(slices)
         self._unsettled: dict[str, Event] = {}
         self._starts: dict[str, asyncio.Future[None]] = {}  # by ref: those that are not settled yet
         self._waits: set[asyncio.Task[None]] = set()
@@ -66,7 +66,7 @@ class Lifecycle:
     def start(self, session: Session, event: Event) -> asyncio.Future[None]:
         """Run the start callbacks of a session; nobody gets it before the returned future is done."""
         self._expect_start(session)
-        session.starting = self._ledger.deliver(session.ref, partial(self._start, session, event))
+        session.starting = self._deliveries.deliver(session.ref, partial(self._start, session, event))
         return session.starting
 
     def _expect_start(self, session: Session) -> None:
@@ -113,7 +113,7 @@ class Lifecycle:
         seconds = session.expires_in
         self.notifier.expiring(session.record, seconds)
         if self._callbacks["session_expiring"]:
-            self._ledger.deliver(session.ref, partial(self._warn, session, seconds))
+            self._deliveries.deliver(session.ref, partial(self._warn, session, seconds))
 
     async def _warn(self, session: Session, seconds: float) -> None:
         if session.ended is None:
@@ -122,7 +122,7 @@ class Lifecycle:
 
     def fire(self, session: Session, event: Event) -> None:
         """Run the callback of a scheduled event."""
-        self._ledger.deliver(session.ref, partial(self._fire, session, event))
+        self._deliveries.deliver(session.ref, partial(self._fire, session, event))
 
     async def _fire(self, session: Session, event: Event) -> None:
         if session.ended is None:
@@ -163,7 +163,7 @@ class Lifecycle:
             return
         end = partial(self._end, session, event, reason)
         has_earlier = earlier or session.ref in self._starts
-        self._ledger.deliver(session.ref, end, after=self._all_of(earlier, session) if has_earlier else None)
+        self._deliveries.deliver(session.ref, end, after=self._all_of(earlier, session) if has_earlier else None)
 
     async def _last_word(self, session: Session, reason: Reason) -> None:
         event = Event(new_event_id(), "session_ending", session.ref, reason=reason)
@@ -208,36 +208,36 @@ class Lifecycle:
 
     def keeps_up(self, most: int) -> bool:
         """Return whether fewer than `most` sessions have callbacks that have not run, or this is one of them."""
-        return max(len(self._closings.refs), len(self._ledger.refs)) < most or current_event() is not None
+        return max(len(self._closings.refs), len(self._deliveries.refs)) < most or current_event() is not None
 
     async def caught_up(self, most: int) -> None:
         """Wait while `most` sessions or more have callbacks that have not run."""
-        for ledger in (self._closings, self._ledger):
-            await ledger.room(most)
+        for queue in (self._closings, self._deliveries):
+            await queue.room(most)
 
     async def settled(self, timeout: float | None = None) -> bool:
         """Wait until nothing is owed any more, at most `timeout` seconds; tell whether that is so."""
         until = None if timeout is None else time.monotonic() + timeout
         while self.busy:
-            for ledger in (self._closings, self._ledger):
-                if not await ledger.settled(None if until is None else max(0.0, until - time.monotonic())):
+            for queue in (self._closings, self._deliveries):
+                if not await queue.settled(None if until is None else max(0.0, until - time.monotonic())):
                     return False
         return True
 
     @property
     def busy(self) -> bool:
         """Whether anything is owed."""
-        return bool(self._closings.refs or self._ledger.refs)
+        return bool(self._closings.refs or self._deliveries.refs)
 
     @property
     def undelivered(self) -> int:
         """How many sessions have callbacks that have not run."""
-        return len(self._closings.refs | self._ledger.refs)
+        return len(self._closings.refs | self._deliveries.refs)
 
     async def stop(self) -> None:
         """Give up what is left."""
         await self._closings.stop()
-        await self._ledger.stop()
+        await self._deliveries.stop()
         for wait in self._waits:  # last: what they keep from running must not run now
             wait.cancel()
         self._starts.clear()

@@ -35,9 +35,9 @@ from wshttp.sessions.changes import ABSENT, Changes, difference, merge, sum_for_
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
 from wshttp.sessions.decorators import SessionDecorators
+from wshttp.sessions.deliveries import BACKLOG
 from wshttp.sessions.draft import Draft
 from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
-from wshttp.sessions.ledger import BACKLOG
 from wshttp.sessions.lifecycle import Lifecycle, facts
 from wshttp.sessions.notifier import Notifier
 from wshttp.sessions.outage import Outage

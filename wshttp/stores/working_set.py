@@ -21,8 +21,8 @@ from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombst
 from wshttp.sessions.store import MAX_VICTIMS, Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
 from wshttp.stores.answers import Answers
 from wshttp.stores.calendar import INTERVAL, Calendar
-from wshttp.stores.debts import Debts
 from wshttp.stores.index import Index
+from wshttp.stores.ledger import Ledger
 from wshttp.stores.locks import Locks
 
 T = TypeVar("T")
@@ -199,7 +199,7 @@ class WorkingSet:
         self._calendar = Calendar[Life]()
         self._calls = Calendar[_Call]()
         self._overdue: deque[tuple[Life, Event]] = deque()
-        self._debts = Debts(given)
+        self._ledger = Ledger(given)
         self._graves: dict[bytes, _Grave] = {}
         self._oldest_graves: deque[_Grave] = deque()
 
@@ -224,7 +224,7 @@ class WorkingSet:
 
     def restore_owed(self, event: Event) -> None:
         """Take in an entry of the ledger; oldest first. Whoever it was owed by goes on with it, or nobody does yet."""
-        self._debts.enter(event)
+        self._ledger.enter(event)
         if event.kind == "start" and (life := self._slot(event.ref).get(event.ref)):
             life.starting = True
 
@@ -238,7 +238,7 @@ class WorkingSet:
 
     def owes(self, event: Event) -> bool:
         """Return whether an entry is in the ledger, and this attempt is its last."""
-        return self._debts.has(event)
+        return self._ledger.has(event)
 
     # --- a life begins --------------------------------------------------------------------------
 
@@ -480,9 +480,9 @@ class WorkingSet:
 
     def _tell(self, life: Life, event: Event) -> Ended:
         """Return an end for who caused it, or came for it: they deliver it, unless nobody here has the start yet."""
-        if self._debts.may_follow(life.ref):
+        if self._ledger.may_follow(life.ref):
             return Ended(life, event)
-        self.log.owes(self._debts.wait(Owed(life, event)))
+        self.log.owes(self._ledger.wait(Owed(life, event)))
         return Ended(life, event, elsewhere=True)
 
     def _alive(self, life: Life | None) -> Life | None:
@@ -521,7 +521,7 @@ class WorkingSet:
         due, now = Due(), self.now()
         self._clear_graves(maximum)
         for _ in range(maximum):
-            if self._debts.any_to_take:
+            if self._ledger.any_to_take:
                 self._hand_out(due)
             elif self._overdue:
                 due.ended.append(self._tell(*self._overdue.popleft()))
@@ -571,7 +571,7 @@ class WorkingSet:
         life = self._alive(call.life)
         if life is None:
             return
-        if life.ref not in _starts(due) and not self._debts.may_follow(life.ref):
+        if life.ref not in _starts(due) and not self._ledger.may_follow(life.ref):
             call.page = self._calls.add(call, self.now() + INTERVAL)  # nobody works on it before its start is over
             return
         scheduled = call.scheduled
@@ -584,27 +584,27 @@ class WorkingSet:
     # --- the ledger -----------------------------------------------------------------------------
 
     def _owe(self, event: Event) -> Event:
-        self._debts.enter(event)
+        self._ledger.enter(event)
         self.log.owes(event)
         return event
 
     def unclaim(self, owed: Owed) -> None:
         """Have `take_due` hand an entry out, since who was to deliver it never will; in the order in which they came to be."""
-        self._debts.unclaim(owed)
+        self._ledger.unclaim(owed)
 
     def _hand_out(self, due: Due) -> None:
-        owed = self._debts.take(_starts(due))
+        owed = self._ledger.take(_starts(due))
         if owed is not None:
             self.log.owes(owed.event)
             due.owed.append(owed)
 
     def settle(self, event: Event) -> None:
-        if not self._debts.strike(event):
+        if not self._ledger.strike(event):
             return  # settled, or somebody else's by now
         if event.kind == "start":
             self._has_started(event.ref)
         self.log.settled(event)
-        if not self._debts.any_of(event.ref) and self.live(event.ref) is None:
+        if not self._ledger.any_of(event.ref) and self.live(event.ref) is None:
             self.log.forgotten(event.ref)
 
     def _has_started(self, ref: str) -> None:
@@ -615,7 +615,7 @@ class WorkingSet:
             life.revision += 1
 
     def owed(self) -> int:
-        return len(self._debts)
+        return len(self._ledger)
 
     # --- looking around -------------------------------------------------------------------------
 

@@ -69,9 +69,7 @@ class Worker:
             each.close()
 
 
-def commission(
-    number: int, channel: socket.socket, sockets: Sequence[socket.socket], fixed: Mapping[str, Any]
-) -> str:
+def commission(number: int, channel: socket.socket, sockets: Sequence[socket.socket], fixed: Mapping[str, Any]) -> str:
     """Return what to put into the environment of a worker that inherits these."""
     given = {
         "number": number,

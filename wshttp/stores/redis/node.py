@@ -164,9 +164,7 @@ class Node:
         return f"store.prefix: there are keys {self.root}:… of another program; choose another prefix than {self._prefix!r}"
 
     def _no_rights(self, reason: str) -> str:
-        return (
-            f"store.url: the user has too few rights ({reason}); it needs {rights(self.root)}"
-        )
+        return f"store.url: the user has too few rights ({reason}); it needs {rights(self.root)}"
 
     def _other_schema(self, found: bytes) -> str:
         return (

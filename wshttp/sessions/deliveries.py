@@ -25,7 +25,7 @@ taken from the store costs nothing; a hundred thousand queued deliveries cost me
 
 Delivery: TypeAlias = Callable[[], Awaitable[None]]
 
-_log = logging.getLogger("wshttp.ledger")
+_log = logging.getLogger("wshttp.deliveries")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,7 @@ class _Entry:
         return self.after is None or self.after.done()
 
 
-class Ledger:
+class Deliveries:
     """Run deliveries; those of one ref one after the other, in the order in which they came.
 
     They run in a context of their own, not in that of the request that caused them.
@@ -67,7 +67,7 @@ class Ledger:
         """Queue a delivery behind those of the same ref. It must not raise; if it does, that is logged.
 
         It runs when `after` is done, however that came out; until then it is owed, and keeps nobody else waiting.
-        The returned future is done when it has run, or when the ledger has stopped and it never will.
+        The returned future is done when it has run, or when they have stopped and it never will.
         """
         entry = _Entry(delivery, after, asyncio.get_running_loop().create_future())
         queue = self._queues.get(ref)
@@ -85,7 +85,7 @@ class Ledger:
             first.after.add_done_callback(lambda _: self._hand_out(ref, first))
             return
         if first.done.done():
-            return  # the ledger was stopped while it waited
+            return  # they were stopped while it waited
         self._ready.append(ref)
         # A callback may wait for another session's start: it must not be able to take the last worker from it.
         if len(self._workers) < AT_ONCE or current_event() is not None:

@@ -24,7 +24,7 @@ class _Entry:
     number: int
 
 
-class Debts:
+class Ledger:
     """Entries by the session that they are of.
 
     `given` has the ids of those that somebody of this process is delivering; `None`: all.
