@@ -93,7 +93,7 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
         await _with_user(sessions, presented, presented.verified, found, touch)
     elif found.session is None and "ip" in listed and presented.usable("ip"):
         found.session = await sessions.get(sessions.ip_id(presented.remote_ip), touch=touch)
-    if found.session is not None and not found.tokens:
+    if found.session is not None and found.session not in found.tokens.values():
         found.key = found.session.record.key
     return found
 
