@@ -131,6 +131,27 @@ def test_exit_status_of_a_mistake_in_the_command_line(arguments: list[str]) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_the_server_starts_ends_it(number: int, tmp_path: Path) -> None:
+    """Not only when `on_startup` is through: that is cancelled, and what was opened is closed. The status is 0."""
+    (tmp_path / "slow.py").write_text(
+        "import asyncio\n"
+        "def setup(server):\n"
+        "    @server.on_startup\n"
+        "    async def begin(server):\n"
+        "        try:\n"
+        "            print('begins', flush=True)\n"
+        "            await asyncio.Event().wait()\n"
+        "        finally:\n"
+        "            print('cleans up', flush=True)\n"
+    )
+    with serving("--app", "slow:setup", "--set", "session.callback_timeout=1h", cwd=tmp_path) as server:
+        server.out.wait_for("^begins$")
+        server.signal(number)
+        assert server.exit_status() == 0
+    assert list(server.out) == ["begins", "cleans up"]
+
+
 def test_second_signal_ends_now(tmp_path: Path) -> None:
     """A drain that has long to wait is cut short, with status 1."""
     (tmp_path / "held.py").write_text(

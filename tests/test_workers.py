@@ -540,6 +540,26 @@ def test_sigterm_while_workers_start_ends_all(folder: Path) -> None:
     assert str(parent.err) == ""
 
 
+STARTING = """
+@server.on_startup
+async def begin(server):
+    print("begins", flush=True)
+    await asyncio.Event().wait()
+"""
+"""Have a worker never come to the end of its start."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_that_start_end_with_their_parent(number: int, folder: Path) -> None:
+    """Whether it asks them to, or is no more: none of them goes on with what it does before it listens."""
+    with parent_in(write_program(folder, last=STARTING), "session.callback_timeout=1h") as parent:
+        parent.out.wait_for("^begins$")
+        parent.signal(number)
+        assert parent.exit_status() == (0 if number == signal.SIGTERM else -number)
+        assert "over" in parent.out.whole(), "which ends when the last worker has ended"
+    assert parent.err.find("ERROR|WARNING") is None
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_workers_need_a_store_that_they_share(kind: str, folder: Path) -> None:
     """It is a mistake that names `redis`, also where a program has changed the settings behind the checks."""

@@ -25,6 +25,7 @@
         ├── RedisRefused        of `wshttp.redis`: an error reply; what is above it makes it one of the others
         ├── StoreUnusable       a store that is there, and that this program must not use
         ├── LockLost            the lock of a session was somebody else's by the time of the commit
+        ├── OutcomeUnknown      a change that may have been made, longer ago than anybody remembers
         └── StorageFull         the disk of an upload is full
 
 Absent and expired are `None`, not errors.
@@ -232,6 +233,16 @@ class LockLost(BackendError):
         super().__init__(f"the lock of session {ref} was lost before the commit")
 
 
+class OutcomeUnknown(BackendError):
+    """A change was asked for again after an outage so long that nobody knows whether it was made; it is not made again."""
+
+    def __init__(self, ref: str, retry_after: float = 1.0) -> None:
+        self.ref = ref
+        self.retry_after = retry_after
+        self.detail = "nobody knows whether the last change was made"
+        super().__init__(f"what was changed last in session {ref} may be lost: nobody remembers whether it was made")
+
+
 class StorageFull(BackendError):
     """The disk, or a quota on it, is full; nothing of the upload was kept."""
 
@@ -267,6 +278,7 @@ _ANSWERS: dict[type[WshttpError], Answer] = {
     LimitReached: Answer(429, "limit-reached", 1013, "capacity"),
     StoreUnavailable: Answer(503, "store-unavailable"),
     LockLost: Answer(503, "store-unavailable"),
+    OutcomeUnknown: Answer(503, "store-unavailable"),
     StorageFull: Answer(507, "store-unavailable"),
 }
 

@@ -78,15 +78,17 @@ def _check_for_worker(settings: Settings, worker: Worker) -> None:
 async def _serve(server: Server, worker: Worker | None) -> None:
     stopping = asyncio.Event()
     with _signals(server, stopping, second_ends=worker is None):
-        await server.start(sockets=None if worker is None else worker.sockets)
-        async with Collector(lambda: server.sessions.busy):
-            if worker is None:
-                print(f"wshttp listening on {', '.join(server.addresses)}", flush=True)
-            else:
-                worker.listening()
-                worker.watch_parent(stopping.set)
-            await stopping.wait()
-            undelivered = await server.stop()
+        if worker is not None:
+            worker.watch_parent(stopping.set)
+        undelivered = 0
+        if await _starts(server, worker, stopping):
+            async with Collector(lambda: server.sessions.busy):
+                if worker is None:
+                    print(f"wshttp listening on {', '.join(server.addresses)}", flush=True)
+                else:
+                    worker.listening()
+                await stopping.wait()
+                undelivered = await server.stop()
         if undelivered:
             _log.error("%d sessions' end callbacks were not delivered", undelivered)
         hanging = await _cancel_what_runs()
@@ -96,6 +98,24 @@ async def _serve(server: Server, worker: Worker | None) -> None:
             sys.stdout.flush()
             logging.shutdown()
             os._exit(1)  # Python itself would wait without end for a task that goes on, or for a thread
+
+
+async def _starts(server: Server, worker: Worker | None, stopping: asyncio.Event) -> bool:
+    """Start a server; false where it is to stop before it has started, which undoes what was done so far."""
+    start = asyncio.create_task(server.start(sockets=None if worker is None else worker.sockets))
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
+    if not start.done():
+        _log.info("stopped before it listened")
+        start.cancel()
+        await asyncio.wait({start})
+    if start.cancelled():
+        return False
+    start.result()
+    return True
 
 
 async def _cancel_what_runs() -> list[str]:

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
 from wshttp import Server
-from wshttp.errors import LockLost, StoreUnavailable
+from wshttp.errors import LockLost, OutcomeUnknown, StoreUnavailable
 from wshttp.realtime.close_codes import PING_TIMEOUT
 from wshttp.realtime.connection import INBOX, LONGEST_EXCUSE, Connection
 from wshttp.sessions import outage
@@ -183,6 +183,29 @@ async def test_lock_that_was_lost_fails_its_message_only(play: Play) -> None:
         async with websocket(scene.base, "/locked") as socket:
             await socket.send("lose")
             assert await ask(socket, "keep") == "keep"
+
+
+async def test_change_that_nobody_remembers_is_dropped_and_said(
+    play: Play, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage so long that it may have been made: it is not tried again, and the socket goes on."""
+    caplog.set_level(logging.WARNING, "wshttp.connections")
+    async with play() as scene, websocket(scene.base, "/add") as socket:
+        tries = []
+
+        async def apply(ref: str, *arguments: object) -> None:
+            tries.append(ref)
+            raise StoreUnavailable if len(tries) == 1 else OutcomeUnknown(ref)
+
+        with monkeypatch.context() as outage:
+            outage.setattr(scene.server.sessions.store, "apply", apply)
+            await socket.send("a")
+            await until(lambda: "what was changed last in session" in caplog.text)
+        assert len(tries) == 2
+        await socket.send("b")
+        await until(lambda: scene.connection.session.record.data.get("last") == "b")
+        assert scene.handled == ["a", "b"]
+        assert scene.waiting == 0
 
 
 async def test_kick_ends_the_waiting(play: Play) -> None:

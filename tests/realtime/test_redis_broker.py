@@ -108,7 +108,7 @@ async def test_word_that_was_sent_again_is_heard_once(redis_server: Any, redis_p
     async with ears(redis_server, redis_prefix, 1) as [two]:
         two.broker.listen("news")
         await two.broker.listening()
-        for channel in (f"{{{redis_prefix}}}:words", f"{{{redis_prefix}}}:topic:news"):
+        for channel in (f"{{{redis_prefix}}}:words:0", f"{{{redis_prefix}}}:topic:0:news"):
             for number, word in ((1, "a"), (2, "b"), (1, "a"), (2, "b"), (3, "c")):
                 redis_server.ask("PUBLISH", channel, f"0123:{number}\n{word}")
         assert await two.has(6) == [b"a", b"b", b"c"] * 2
@@ -118,9 +118,29 @@ async def test_word_that_was_sent_again_is_heard_once(redis_server: Any, redis_p
 async def test_word_of_a_script_has_no_sender(redis_server: Any, redis_prefix: str) -> None:
     """What the store's scripts publish is heard by all."""
     async with ears(redis_server, redis_prefix) as both:
-        redis_server.ask("PUBLISH", f"{{{redis_prefix}}}:words", '["drop","abc"]')
+        redis_server.ask("PUBLISH", f"{{{redis_prefix}}}:words:0", '["drop","abc"]')
         for ear in both:
             assert await ear.has(1) == [b'["drop","abc"]']
+
+
+async def test_databases_do_not_hear_each_other(redis_server: Any, redis_prefix: str) -> None:
+    """Two applications may share a server and a prefix: what is kept is apart, and so is what is said."""
+    link = RedisLink(redis_server.url(), timeout=PATIENCE)
+    await link.open()
+    other = Ear(RedisBroker(link, redis_server.url(db=1), prefix=redis_prefix, timeout=PATIENCE))
+    async with ears(redis_server, redis_prefix) as (one, two):
+        await other.open()
+        for ear in (two, other):
+            ear.broker.listen("news")
+            await ear.broker.listening()
+        one.broker.say(b"all")
+        one.broker.say(b"some", topic="news")
+        assert await two.has(2) == [b"all", b"some"]
+        other.broker.say(b"end")
+        redis_server.ask("PUBLISH", f"{{{redis_prefix}}}:words:1", "end")
+        assert await other.has(1) == [b"end"]
+        await other.broker.close()
+    await link.close()
 
 
 async def test_prefixes_do_not_hear_each_other(redis_server: Any, redis_prefix: str) -> None:

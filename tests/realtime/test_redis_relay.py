@@ -196,3 +196,19 @@ async def test_copy_is_dropped_when_another_node_changes_the_session(
         await until(lambda: session.ref in heard)
         await other.refresh()
         assert other["n"] == 2
+
+
+@pytest.mark.feature("W9")
+async def test_sockets_close_when_the_store_has_lost_all(
+    redis_server: Any, redis_prefix: str, new_transport: NewTransport
+) -> None:
+    """Whichever node finds out: none goes on with sessions that are gone, nor answers from their copies."""
+    async with redis_nodes(redis_server, redis_prefix, new_transport, cache=3600.0) as (a, b):
+        session, other = await both(a, b)
+        await other.refresh()
+        here, there = await a.connect(session), await b.connect(other)
+        redis_server.ask("FLUSHALL")
+        await a.store.take_due(1)
+        await until(lambda: [frame[0] for frame in here.close_frames + there.close_frames] == [1001, 1001])
+        for node in (a, b):
+            assert await node.store.load_ref(session.ref, touch=False) is None

@@ -919,6 +919,16 @@ async def test_copies_are_dropped_by_word(nodes: NewNodes) -> None:
         assert node.trusted == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    "word", [b'["ended","abc","logout"]', b'["ended","abc","of a newer version"]', b'["renewed","abc"]']
+)
+async def test_copy_of_what_is_over_is_dropped(nodes: NewNodes, word: bytes) -> None:
+    """Whoever says so: what the session was answers nobody any more."""
+    async with nodes(1) as [node]:
+        node.relay.heard(word)
+        assert node.dropped == ["abc"]
+
+
 async def test_node_that_has_left_is_a_node_alone(nodes: NewNodes) -> None:
     """After `close` the hub works on, for its own connections; closing twice is no error."""
     async with nodes(2) as world:

@@ -316,6 +316,21 @@ async def test_connection_that_was_quiet_is_not_given_up_at_once(make_redis: Mak
         assert await soon(call) == b"here"
 
 
+async def test_silence_at_the_first_question_names_the_server(make_redis: MakeRedis) -> None:
+    """What comes before all other calls is no exception."""
+    server = make_redis()
+
+    async def join(call: Call) -> None:
+        server.pause()
+        await call("ECHO", "here")
+
+    link = RedisLink(server.url(), timeout=0.2, on_connect=join)
+    with pytest.raises(RedisUnavailable, match=f"^no answer within 0.2 s from {server.socket}$"):
+        await link.open()
+    await link.close()
+    server.resume()
+
+
 async def test_silence_names_the_server(make_redis: MakeRedis) -> None:
     """Whose log it is knows which of several stores is meant; without the password."""
     server = make_redis(requirepass="sesame", admin=("", "sesame"))

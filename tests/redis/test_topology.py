@@ -125,7 +125,7 @@ async def test_sentinels_that_cannot_help_say_why(make_redis: MakeRedis) -> None
     nobody = f"127.0.0.1:{free_port()}"
     for url, kind, reason in (
         (by(nobody), RedisUnavailable, "cannot be reached"),
-        (by(primary.address), StoreUnusable, "is no sentinel"),
+        (by(primary.address), StoreUnusable, f"is no sentinel; a Redis itself is redis://{primary.address}/0"),
         (by(sentinel.address).replace(SERVICE, "others"), StoreUnusable, "knows no service 'others'"),
         (by(nobody, primary.address), RedisUnavailable, "cannot be reached.*; .*is no sentinel"),
     ):

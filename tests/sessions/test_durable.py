@@ -12,7 +12,7 @@ import pytest
 from sqlite_stores import killed
 
 from wshttp.config import SessionSettings
-from wshttp.errors import Forbidden, LockLost, SessionEnded, StoreUnavailable
+from wshttp.errors import Forbidden, LockLost, OutcomeUnknown, SessionEnded, StoreUnavailable
 from wshttp.sessions import session_list
 from wshttp.sessions.callbacks import current_event
 from wshttp.sessions.draft import Draft
@@ -441,6 +441,39 @@ async def test_commit_under_a_lock_that_was_lost_raises(sessions: SessionList) -
             assert await store.acquire(session.ref, "somebody else", 1)
     await session.refresh()
     assert dict(session.record.data) == {}
+
+
+async def test_what_commits_at_once_under_a_lock_that_was_lost_raises(sessions: SessionList) -> None:
+    """`increment` and `update` are no way around the lock, either."""
+    session = await sessions.create("s", remote_ip=IP)
+    store = sessions.store
+    async with session.lock():
+        assert await session.increment("n") == 1
+        assert await session.update("n", lambda n: n + 1) == 2
+        assert isinstance(store, MemoryStore)
+        store._locks.end(session.ref, None)
+        assert await store.acquire(session.ref, "somebody else", 1)
+        with pytest.raises(LockLost):
+            await session.increment("n")
+        with pytest.raises(LockLost):
+            await session.update("n", lambda n: n + 1)
+    assert await session.increment("n") == 3, "and outside of the lock nobody asks for it"
+
+
+async def test_end_drops_last_changes_that_nobody_remembers(
+    sessions: SessionList, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may have been made before an outage; the session ends all the same."""
+    session = await sessions.create("s", remote_ip=IP)
+
+    async def forgotten(ref: str, *arguments: object) -> None:
+        raise OutcomeUnknown(ref)
+
+    monkeypatch.setattr(sessions.store, "apply", forgotten)
+    with UnitOfWork():
+        session["n"] = 1
+        assert await sessions.end(session)
+    assert "the last changes of session" in caplog.text
 
 
 async def test_end_under_a_lock_that_was_lost_goes_through(

@@ -827,10 +827,10 @@ async def test_drain_counts_what_was_never_settled(sessions: SessionList, monkey
     """In a store that goes with the process, what is owed then is lost: a drain says so, though nothing runs any more."""
     settle = sessions.store.settle
 
-    async def fails_for_ends(event_id: str) -> None:
+    async def fails_for_ends(event: Event) -> bool:
         if current_event() is None and sessions.statistics.ended:
             raise StoreUnavailable
-        await settle(event_id)
+        return await settle(event)
 
     monkeypatch.setattr(sessions.store, "settle", fails_for_ends)
     await sessions.create(remote_ip=IP)

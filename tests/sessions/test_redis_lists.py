@@ -147,3 +147,95 @@ async def test_every_start_has_one_end_on_whatever_node(
         assert "start done" in kinds[: kinds.index("end begins")]
         for kind in ("start", "end"):
             assert len({event_id for what, event_id in told if what.startswith(kind)}) == 1
+
+
+@pytest.mark.feature("E8")
+async def test_scheduled_event_of_a_session_that_ended_elsewhere_is_dropped(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    """Also where it was taken from the store already, and nothing is heard of the end; a warning likewise."""
+    async with Lists(Cluster(redis_server, redis_prefix), 0).opened() as lists:
+        one, other, _ = lists.living
+        went_on, calls = asyncio.Event(), list[object]()
+        one.callbacks.register_scheduled("wait", lambda session, data: went_on.wait())
+        one.callbacks.register_scheduled("remind", lambda session, data: calls.append(data))
+        one.callbacks.register("session_expiring", lambda session, seconds: calls.append(seconds))
+        session = await one.create("s", remote_ip="192.0.2.1")
+        session.schedule(50, "wait")
+        session.schedule(91, "remind")
+        await session.commit()
+        for seconds in (51, 41):
+            await lists.let_pass(seconds)
+            await one.sweep()
+        assert await other.end(session.ref, Reason.ADMIN)
+        assert await other.settled(20)
+        went_on.set()
+        assert await one.settled(20)
+        assert calls == []
+        await lists.end_all()
+        assert await other.store.owed() == 0
+
+
+@pytest.mark.feature("E8")
+async def test_scheduled_event_waits_while_nobody_knows_whether_its_session_lives(
+    redis_server: RedisServer, redis_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is called when the store is back, once."""
+    async with Lists(Cluster(redis_server, redis_prefix), 0).opened() as lists:
+        one, calls = lists.living[0], list[object]()
+        one.callbacks.register_scheduled("remind", lambda session, data: calls.append(data))
+        session = await one.create("s", remote_ip="192.0.2.1")
+        session.schedule(0, "remind", "now")
+        await session.commit()
+
+        async def away(keys: object) -> object:
+            raise StoreUnavailable
+
+        with monkeypatch.context() as outage:
+            outage.setattr(one.store, "load_many", away)
+            await one.sweep()
+            assert await one.settled(20)
+            assert calls == []
+        for _ in range(2):
+            await one.sweep()
+            assert await one.settled(20)
+        assert calls == ["now"]
+        assert await one.store.owed() == 0
+        await lists.end_all()
+
+
+@pytest.mark.feature("E1", "W9")
+async def test_start_that_another_node_has_taken_over_is_waited_for(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    """A node that was silent for longer than its lease gives nobody the session before the other's callbacks have run."""
+    async with Lists(Cluster(redis_server, redis_prefix), 0).opened() as lists:
+        one, other, _ = lists.living
+        begun, go_on = [asyncio.Event(), asyncio.Event()], [asyncio.Event(), asyncio.Event()]
+        for number, each in enumerate((one, other)):
+
+            async def start(session: Session, number: int = number) -> None:
+                begun[number].set()
+                await go_on[number].wait()
+
+            each.callbacks.register("session_start", start)
+        async with asyncio.timeout(20):
+            creating = asyncio.create_task(one.create("s", remote_ip="192.0.2.1"))
+            await begun[0].wait()
+            getting = asyncio.create_task(one.get("s"))
+            await asyncio.sleep(0)
+            await one.store.owed()  # answered after the look-up: from here on that node is silent
+            lists.cluster.advance(one.store.lease + 1)
+            for _ in lists.living:  # one that died is dealt with in each
+                await other.sweep()
+            await begun[1].wait()
+            go_on[0].set()
+            while one.busy:
+                await asyncio.sleep(0)
+            assert not creating.done()
+            assert not getting.done()
+            go_on[1].set()
+            session = await creating
+            assert await getting is session
+            assert not session.record.starting
+        await lists.end_all()

@@ -17,6 +17,7 @@ from serving import soon, until
 from wshttp.errors import SessionEnded, StoreUnavailable
 from wshttp.sessions.changes import Changes, Scheduled
 from wshttp.sessions.ids import new_event_id
+from wshttp.sessions.patience import Patience
 from wshttp.sessions.record import Reason, Record
 from wshttp.stores import Created, Ended, Exists, Limits
 from wshttp.stores.redis.store import RedisStore
@@ -248,6 +249,18 @@ async def test_start_that_was_taken_back_and_asked_for_again_is_handed_out_once(
             assert not await due(store)
             await store.settle(again.event)
             assert await store.owed() == 1
+
+
+async def test_creation_that_is_asked_for_again_after_its_end_begins_nothing(cluster: Cluster) -> None:
+    """Also where no tombstone tells: what is owed for that life does."""
+    async with cluster.node(tombstone=0.0) as store, cluster.node(tombstone=0.0) as other:
+        record = new_record(store)
+        assert isinstance(await store.create(record, Limits()), Created)
+        assert await other.end(record.ref, Reason.LOGOUT) is not None
+        with pytest.raises(SessionEnded) as caught:
+            await store.create(record, Limits())
+        assert caught.value.reason == "logout"
+        assert (await store.count(), await store.owed()) == (0, 2)
 
 
 async def test_calls_that_were_never_sent_leave_nothing_to_take_back(cluster: Cluster) -> None:
@@ -517,3 +530,29 @@ async def test_server_that_was_emptied_begins_anew(cluster: Cluster) -> None:
         assert await store.secret() == secret
         async with cluster.node() as other:
             assert await other.count() == 1
+
+
+async def test_call_waits_no_longer_than_its_request(cluster: Cluster) -> None:
+    """What an earlier call of the request has waited is gone, and the server does nothing behind its back."""
+    with cluster.wire() as (wire, url):
+        async with cluster.node(url) as store:
+            await know_scripts(store)
+            ref = (await create(store)).record.ref
+
+            async def request() -> None:
+                patience = Patience(0.2)
+                patience.enter()
+                for key in ("late", "at once"):
+                    with pytest.raises(StoreUnavailable, match="as long as it may"):
+                        await store.increment(ref, key, 1, 0)
+                patience.end()
+                cluster.advance(1)
+                wire.heal()
+                assert await store.increment(ref, "n", 1, 0) == 1
+
+            wire.stall("there")
+            async with asyncio.timeout(10):  # of the 20 that one call may take
+                await asyncio.create_task(request())
+            record = await store.load_ref(ref, touch=False)
+            assert record is not None
+            assert record.data == {"n": 1}

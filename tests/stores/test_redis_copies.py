@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -67,6 +68,39 @@ async def test_copy_answers_until_it_is_too_old(cluster: Cluster) -> None:
         assert await is_asked(cluster, store, record)
 
 
+async def words_of(cluster: Cluster, *changes: Awaitable[object]) -> list[bytes]:
+    """Return what is published while something is done."""
+    with cluster.server.client() as client, client.pubsub() as words:
+        words.subscribe(f"{{{cluster.prefix}}}:words:0")
+        assert words.get_message(timeout=20)["type"] == "subscribe"
+        for change in changes:
+            await change
+        cluster.server.ask("PUBLISH", f"{{{cluster.prefix}}}:words:0", "end")
+        heard: list[bytes] = []
+        while not heard or heard[-1] != b"end":
+            heard.append(words.get_message(timeout=20)["data"])
+        return heard[:-1]
+
+
+async def test_node_without_copies_tells_those_that_have_some(cluster: Cluster) -> None:
+    """In a rolling restart that turns the cache on, old processes change what new ones answer from."""
+    async with cluster.node() as plain:
+        record = (await begin(plain)).record
+        assert await words_of(cluster, write(plain, record.ref, a=1)) == []
+        async with cluster.node(cache=60.0) as store:
+            store.trust(True)
+            assert await store.load_ref(record.ref, touch=False) is not None
+            for again in (False, True):
+                if again:
+                    await store.load_ref(record.ref, touch=False)
+                    cluster.advance(59)  # as long as one of its copies may be used
+                assert await words_of(cluster, write(plain, record.ref, a=2)) == [
+                    b'["drop","%s"]' % record.ref.encode()
+                ]
+        cluster.advance(200)
+        assert await words_of(cluster, write(plain, record.ref, a=3)) == []
+
+
 async def test_no_copy_is_kept_unless_wanted(cluster: Cluster) -> None:
     """By default every look-up goes to the server."""
     async with cluster.node() as store:
@@ -94,7 +128,7 @@ async def test_copy_is_dropped_on_word(cluster: Cluster) -> None:
         created = await begin(store)
         record = created.record
         with cluster.server.client() as client, client.pubsub() as words:
-            words.subscribe(f"{{{cluster.prefix}}}:words")
+            words.subscribe(f"{{{cluster.prefix}}}:words:0")
             assert words.get_message(timeout=20)["type"] == "subscribe"
 
             def word() -> bytes:

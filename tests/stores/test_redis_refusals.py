@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis_nodes import Cluster, create, due, write
@@ -10,8 +10,10 @@ from redis_servers import RedisServer, free_port
 from serving import until
 
 from wshttp.errors import StoreUnavailable, StoreUnusable, UsageError
-from wshttp.sessions.record import Reason
-from wshttp.stores import Limits
+from wshttp.sessions.changes import Changes, Scheduled
+from wshttp.sessions.ids import new_event_id
+from wshttp.sessions.record import Reason, Record
+from wshttp.stores import Limits, Renewed
 from wshttp.stores.redis.node import rights
 from wshttp.stores.redis.scripts import source_of
 from wshttp.stores.redis.store import RedisStore
@@ -131,6 +133,82 @@ async def test_foreign_data_under_a_key_fails_that_call_alone(
         assert await store.load_ref(whole, touch=True) is not None
 
 
+def dump(server: RedisServer) -> dict[bytes, bytes]:
+    """Return all that is stored, but for how long answers and tombstones are kept."""
+    with server.client() as client:
+        return {key: client.dump(key) for key in client.scan_iter()}
+
+
+@pytest.mark.parametrize("list_of", ["u:bob", "b:192.0.2.1", "p:{ref}", "c:{ref}", "l:{ref}-end"])
+async def test_step_that_meets_foreign_data_is_not_half_done(redis_server: RedisServer, list_of: str) -> None:
+    """Whatever it would have written before: it is refused as a whole, and works when that key is gone."""
+    cluster = Cluster(redis_server, "p")
+    async with cluster.node() as store:
+        first, second = [(await create(store, user="bob" if n else None)) for n in range(2)]
+        for created in (first, second):
+            await store.settle(created.event)
+        name = "{p}:" + list_of.replace("{ref}", second.record.ref)
+        kept = redis_server.ask("DUMP", name)
+        redis_server.ask("SET", name, "theirs")
+        before = dump(redis_server)
+        limits = Limits(max_sessions_per_user=1)
+        steps: list[Callable[[], Awaitable[object]]] = [lambda: store.end(second.record.ref, Reason.LOGOUT)]
+        if list_of == "u:bob":
+            steps += [
+                lambda: create(store, user="bob"),
+                lambda: store.renew(first.record.ref, b"new", Limits(), user="bob", roles=(), version=""),
+            ]
+        else:
+            steps += [lambda: create(store, user="bob", limits=limits)]
+        for step in steps:
+            with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+                await step()
+        assert dump(redis_server) == before
+        redis_server.ask("DEL", name)
+        if kept is not None:
+            with redis_server.client() as client:
+                client.restore(name, 0, kept)
+        renewed = await store.renew(first.record.ref, b"new", limits, user="bob", roles=(), version="")
+        assert isinstance(renewed, Renewed)
+        [ended] = renewed.ended
+        await store.settle(ended.event)
+        assert (await store.count(), await store.owed()) == (1, 0)
+
+
+async def test_foreign_data_of_one_session_holds_up_no_other(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Time goes on for the others, on all nodes; what is in the way is named, and looked at again when it has gone."""
+    cluster = Cluster(redis_server, "p")
+    async with cluster.node() as store, cluster.node() as other:
+        broken, whole, busy = [(await create(store, idle_timeout=100.0)).record for _ in range(3)]
+        call = Scheduled(new_event_id(), 1, "call", None)
+        await store.apply(broken.ref, Changes(scheduled=[call]), 0)
+        cluster.advance(4)
+        await store.load_ref(broken.ref, touch=True)
+        key = f"{{p}}:s:{broken.ref}"
+        kept = redis_server.ask("DUMP", key)
+        redis_server.ask("SET", key, "theirs")
+        cluster.advance(92)
+        assert await store.load_ref(busy.ref, touch=True) is not None
+        cluster.advance(6)
+        for node in (store, other):
+            await node.renew_lease()
+        assert [one.record.ref for one in (await due(store)).ended] == [whole.ref]
+        assert len([line for line in caplog.messages if "put aside" in line and broken.ref in line]) == 2
+        assert not await due(other)
+        assert [record.ref for record in (await store.scan())[0]] == [busy.ref]
+        found = await store.load_many([broken.key, busy.key])
+        assert found[0] is None
+        assert isinstance(found[1], Record)
+        await create(store, limits=Limits(max_sessions=3, max_sessions_per_ip=3))
+        redis_server.ask("DEL", key)
+        with redis_server.client() as client:
+            client.restore(key, 0, kept)
+        cluster.advance(61)
+        assert broken.ref in [one.record.ref for one in (await due(store)).ended]
+
+
 async def test_full_server_lets_nothing_in_and_loses_nothing(make_redis: MakeRedis) -> None:
     """No session and no value is taken in; all are found, end, and make room by that."""
     server = make_redis(maxmemory_policy="noeviction")
@@ -193,7 +271,7 @@ async def test_killed_server_comes_back_with_everything(make_redis: MakeRedis) -
         assert await store.owed() == 1
 
 
-@pytest.mark.parametrize("prefix", ["", "a{b", "}"])
+@pytest.mark.parametrize("prefix", ["", "a{b", "}", "a\n", "a b", "\0", "\ud800", "ä", "x" * 65], ids=ascii)
 def test_prefix_that_is_no_tag_is_refused(prefix: str) -> None:
     """It stands in braces, so that all keys are in one slot of a cluster."""
     with pytest.raises(UsageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,12 +12,13 @@ from typing import Any
 
 import pytest
 from disks import Disk
-from serving import fetch, new_server, refusal, running, until
+from serving import fetch, new_server, refusal, running, soon, until, websocket
 from tornado.httpclient import HTTPResponse
 from tornado.web import RequestHandler
 
 from wshttp import Server
 from wshttp.realtime.connection import Connection
+from wshttp.sessions.patience import seconds_left
 from wshttp.stores.sqlite import SqliteStore
 from wshttp.web.handler import SessionHandler
 
@@ -211,3 +213,32 @@ async def test_request_waits_no_longer_than_the_timeout(play: Play) -> None:
         scene.disk.go.set()
         await until(lambda: scene.server.sessions.store._journal.batch_of() is None)
         assert json.loads((await scene.ask("GET", "/count")).body) == {"n": 2}
+
+
+async def test_all_calls_of_a_request_share_one_timeout(play: Play) -> None:
+    """And what outlives the request, a task or a socket, is no longer bound by it."""
+    async with play(timeout="3s") as scene:
+        seen: list[float] = []
+        answered = asyncio.Event()
+
+        async def afterwards() -> None:
+            await answered.wait()
+            seen.append(seconds_left(60.0))
+
+        @scene.server.get("/left")
+        async def left(request: Any) -> None:
+            seen.append(seconds_left(60.0))
+            request.session.local["task"] = asyncio.create_task(afterwards())
+
+        @scene.server.websocket("/left-socket")
+        async def left_there(connection: Connection, message: str | bytes) -> None:
+            await connection.send(seconds_left(60.0))
+
+        assert (await scene.ask("GET", "/left")).code == 204
+        answered.set()
+        await until(lambda: len(seen) == 2)
+        assert (0 < seen[0] <= 3.0, seen[1]) == (True, 60.0)
+        headers = {"Cookie": scene.cookie, "Origin": scene.base}
+        async with websocket(scene.base, "/left-socket", additional_headers=headers) as socket:
+            await socket.send("?")
+            assert json.loads(await soon(socket.recv())) == 60.0

@@ -19,6 +19,7 @@ from wshttp.realtime.numbers import Numbers, Verdict
 from wshttp.redis.link import RedisLink
 from wshttp.redis.refusals import RedisUnavailable
 from wshttp.redis.subscription import Subscription
+from wshttp.redis.topology import database_of
 
 MAX_WORDS: Final = 20_000
 """Words that wait while Redis is away or slow; above it the oldest are lost."""
@@ -44,7 +45,7 @@ _log = logging.getLogger("wshttp.nodes")
 class RedisBroker:
     """A broker over `link`, which is open and stays somebody else's, and a subscription of its own to `url`.
 
-    All nodes of one `prefix` hear each other. `timeout` is in seconds, for the subscription's connection.
+    All nodes of one `prefix` in one database hear each other. `timeout` is in seconds, for the subscription's connection.
     `node` is a name of letters and digits that no other broker has had; `None`: any.
     """
 
@@ -53,8 +54,9 @@ class RedisBroker:
     ) -> None:
         self.name = node or secrets.token_hex(6)
         self._link = link
-        self._common = f"{{{prefix}}}:words"
-        self._topic = f"{{{prefix}}}:topic:"
+        database = database_of(url)  # Pub/Sub knows none: applications that differ in it alone would hear each other
+        self._common = f"{{{prefix}}}:words:{database}"
+        self._topic = f"{{{prefix}}}:topic:{database}:"
         self._subscription = Subscription(
             url,
             self._common,

@@ -6,7 +6,8 @@ a message that is lost is lost: messages are delivered at most once.
 | word | says | late, doubled or lost |
 | --- | --- | --- |
 | `["drop", ref]` | the session was changed; said by the scripts of the Redis store, without a sender: heard by all | one copy less; lost: all copies are dropped, see below |
-| `["ended", ref, reason]` | it is over: its sockets close | a ref means one life, never its successor |
+| `["emptied"]` | the store has lost all it had; said by its scripts, as `drop`: copies are dropped, and the store is asked | asked once more; lost: see below |
+| `["ended", ref, reason]` | it is over: its sockets close, and a copy of it is dropped | a ref means one life, never its successor |
 | `["renewed", ref]` | it was renewed: the store is asked, and sockets from before close with 4000 | asked once more |
 | `["changed", [ref, ...]]` | facts that clients are told changed: nodes that have sockets of it ask the store | asked once more |
 | `["expiring", ref, seconds]` | warn its sockets | a warning too many, or none |
@@ -128,8 +129,9 @@ class Relay:
         self._beat_at: float | None = None
         self._actions: dict[str, Callable[[Word], None]] = {
             "drop": self._heard_drop,
+            "emptied": lambda word: self._doubt_everything(),
             "ended": self._heard_ended,
-            "renewed": lambda word: self._doubts.add(word.facts[:1]),
+            "renewed": self._heard_renewed,
             "changed": lambda word: self._doubts.add(word.facts[0], tell=True),
             "expiring": lambda word: self._hub.warn(*word.facts[:2]),
             "message": lambda word: self._mailbox.put(decode_letter(word), len(word.payload)),
@@ -178,10 +180,13 @@ class Relay:
 
     def back(self) -> None:
         """Make good what may have been missed."""
-        self._trust(False)  # a gap among the words is told by `back` alone: trust has to begin anew, not to go on
-        self._trust(True)
         self.directory.keep(self._now())
         self._introduce()
+        self._doubt_everything()
+
+    def _doubt_everything(self) -> None:
+        self._trust(False)  # a gap among the words is told by `back` alone: trust has to begin anew, not to go on
+        self._trust(True)
         self.doubt_all()
 
     def doubt_all(self) -> None:
@@ -346,11 +351,19 @@ class Relay:
             _log.warning("a word of another node could not be followed: %s", word.name, exc_info=True)
 
     def _heard_drop(self, word: Word) -> None:
+        self._drop(word.facts[0])
+
+    def _drop(self, ref: str) -> None:
         if self._copies is not None:
-            self._copies.drop(word.facts[0])
+            self._copies.drop(ref)
+
+    def _heard_renewed(self, word: Word) -> None:
+        self._drop(word.facts[0])
+        self._doubts.add(word.facts[:1])
 
     def _heard_ended(self, word: Word) -> None:
         ref, text = word.facts[:2]
+        self._drop(ref)
         try:
             reason = Reason(text)
         except UnknownReason:

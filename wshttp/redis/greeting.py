@@ -162,10 +162,11 @@ def _why(error: OSError) -> str:
 
 
 class Conversation:
-    """Questions and answers in turn, on a connection on which nothing else waits."""
+    """Questions and answers in turn, on a connection on which nothing else waits; `server` is who it leads to."""
 
-    def __init__(self, connection: AbstractConnection, timeout: float) -> None:
+    def __init__(self, connection: AbstractConnection, timeout: float, server: object) -> None:
         self._connection = connection
+        self._server = server
         self._timeout = timeout
         self.lost: RedisUnavailable | None = None
         """Why there is none any more: an answer that is still to come would be taken for that of the next question."""
@@ -180,7 +181,7 @@ class Conversation:
                 await self._connection.send_packed_command(pack(*command), check_health=False)
                 reply = await self._connection.read_response(disconnect_on_error=False)
         except TimeoutError:
-            self.lost = RedisUnavailable(f"no answer within {self._timeout:g} s")
+            self.lost = RedisUnavailable(f"no answer within {self._timeout:g} s from {self._server}")
             raise self.lost from None
         except RedisError as error:
             told = failure(error)

@@ -196,7 +196,7 @@ class RedisLink:
         connection = await self._topology.connect()
         try:
             if self._on_connect is not None:
-                conversation = Conversation(connection, self._timeout)
+                conversation = Conversation(connection, self._timeout, self._topology)
                 await self._on_connect(conversation.ask)
                 if conversation.lost is not None:
                     raise conversation.lost  # noqa: TRY301  # `on_connect` did not mind, but we do

@@ -37,6 +37,14 @@ def topology_of(url: str, *, root: str, timeout: float, client_name: str) -> Top
     return Cluster(parsed, greeter, root, timeout) if parsed.kind == "cluster" else Single(parsed, greeter)
 
 
+def database_of(url: str) -> int:
+    """Return the number of the database that a URL means; raises `ConfigurationError`.
+
+    Keys are apart by it; channels are the same in all of a server's, and have to name it.
+    """
+    return _parsed(url).db
+
+
 def _parsed(url: str) -> RedisUrl:
     try:
         return parse(url)
@@ -165,9 +173,10 @@ class Cluster:
 
 async def _question(connection: AbstractConnection, timeout: float, place: Place, *command: str) -> Any:
     try:
-        return await Conversation(connection, timeout).ask(*command)
+        return await Conversation(connection, timeout, place).ask(*command)
     except RedisUnavailable as error:
-        raise RedisUnavailable(f"{place}: {error.reason}") from None
+        named = error.reason if str(place) in error.reason else f"{place}: {error.reason}"
+        raise RedisUnavailable(named, code=error.code) from None
     except RedisRefused as error:
         raise StoreUnusable(f"store.url: {place} does not answer {' '.join(command[:2])}: {error}") from None
 

@@ -53,6 +53,8 @@ class Changes:
     """Who must hold the session's lock, or nothing is changed and `LockLost` is raised; `None`: nobody need."""
     token: str = ""
     """What the caller calls this change, where it may have to ask for it again; see `Store`."""
+    sent_at: float | None = None
+    """Since when it may have been made, by the store's clock, which notes it where it gave no answer; `None`: it was not."""
 
 
 def same(one: Changes, other: Changes) -> bool:

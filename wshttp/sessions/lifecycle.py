@@ -50,6 +50,7 @@ class Lifecycle:
         self._closings = Deliveries(slices)
         self._deliveries = Deliveries(slices)
         self._unsettled: dict[str, Event] = {}
+        self._postponed: list[tuple[Session, Event]] = []
         self._starts: dict[str, asyncio.Future[None]] = {}  # by ref: those that are not settled yet
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -61,7 +62,7 @@ class Lifecycle:
             await asyncio.shield(self.start(session, event))
         else:
             self._expect_start(session)
-            await self._settle(event)
+            await self._settle_start(session, event)
 
     def start(self, session: Session, event: Event) -> asyncio.Future[None]:
         """Run the start callbacks of a session; nobody gets it before the returned future is done."""
@@ -76,14 +77,22 @@ class Lifecycle:
     async def _start(self, session: Session, event: Event) -> None:
         try:
             await self._callbacks.notify("session_start", session, event=event)
-            await self._settle(event)
+            await self._settle_start(session, event)
         finally:
             session.starting = None
 
-    async def _settle(self, event: Event) -> None:
-        """Strike an entry; where the store is away, when it is back: what has run is not to run again for that."""
+    async def _settle_start(self, session: Session, event: Event) -> None:
+        """Strike a start. Where another node has taken it over meanwhile, the session is starting as long as it is there."""
+        if await self._settle(event):
+            session.record.starting = False
+
+    async def _settle(self, event: Event) -> bool:
+        """Strike an entry; where the store is away, when it is back: what has run is not to run again for that.
+
+        False where another node has taken it over, as far as is known.
+        """
         try:
-            await self._store.settle(event)
+            is_struck = await self._store.settle(event)
         except StoreUnavailable:
             self._unsettled[event.id] = event
         except asyncio.CancelledError:
@@ -94,13 +103,19 @@ class Lifecycle:
             raise
         else:
             self._is_struck(event)
+            return is_struck
+        return True
 
     async def settle_again(self) -> None:
-        """Strike what an outage, or who gave up, has left. Raises `StoreUnavailable` while it lasts."""
+        """Strike, and deliver, what an outage, or who gave up, has left. Raises `StoreUnavailable` while it lasts."""
         for event in list(self._unsettled.values()):
             await self._settle(event)
             if event.id in self._unsettled:
                 raise StoreUnavailable
+        if self._store.available:
+            postponed, self._postponed = self._postponed, []
+            for session, event in postponed:
+                self.fire(session, event)
 
     def _is_struck(self, event: Event) -> None:
         self._unsettled.pop(event.id, None)
@@ -116,7 +131,11 @@ class Lifecycle:
             self._deliveries.deliver(session.ref, partial(self._warn, session, seconds))
 
     async def _warn(self, session: Session, seconds: float) -> None:
-        if session.ended is None:
+        try:
+            lives = await self._lives(session)
+        except StoreUnavailable:
+            return  # nobody is owed a warning
+        if lives:
             event = Event(new_event_id(), "session_expiring", session.ref)
             await self._callbacks.notify("session_expiring", session, seconds, event=event)
 
@@ -125,9 +144,29 @@ class Lifecycle:
         self._deliveries.deliver(session.ref, partial(self._fire, session, event))
 
     async def _fire(self, session: Session, event: Event) -> None:
-        if session.ended is None:
+        try:
+            lives = await self._lives(session)
+        except StoreUnavailable:
+            self._postponed.append((session, event))
+            return
+        if lives:
             await self._callbacks.notify_scheduled(event, session)
         await self._settle(event)
+
+    async def _lives(self, session: Session) -> bool:
+        """Tell whether a session lives; ask the store where others may have ended it, since their word can be lost.
+
+        Raises `StoreUnavailable` where nobody can tell.
+        """
+        if session.ended is not None or not self._store.lease:
+            return session.ended is None
+        # First by its key: that many are looked up at once is for those who trust no copies, which words keep right.
+        [found] = await self._store.load_many([session.record.key])
+        if not isinstance(found, Record) or found.ref != session.ref:  # it may live on under another key
+            found = await self._store.load_ref(session.ref, touch=False)
+        if not self._store.available:
+            raise StoreUnavailable  # what was found is a copy
+        return found is not None and session.ended is None
 
     def conclude(self, session: Session, event: Event, *, elsewhere: bool = False) -> asyncio.Future[None]:
         """Carry out an end that the store has decided: the only way in which one is delivered.

@@ -215,18 +215,21 @@ class Session(MutableMapping[str, Json]):
     async def increment(self, key: str, by: float = 1) -> float:
         """Add to a number and return the new value; atomic, and committed at once.
 
-        An absent key counts as 0. Raises `InvalidValue` where there is no number, and `SessionEnded`.
+        An absent key counts as 0. Raises `InvalidValue` where there is no number, `SessionEnded`, and in `lock` `LockLost`.
         """
         pending = self._writable()
         if key in pending.changed:
             await self.unit().commit()
-        return await self._sessions.increment(self, checked_key(key), by, session_key=self.unit().key_of(self.ref))
+        unit = self.unit()
+        return await self._sessions.increment(
+            self, checked_key(key), by, session_key=unit.key_of(self.ref), lock=unit.locks.get(self)
+        )
 
     def update(self, key: str, function: Callable[[Json], Json] = MISSING, default: Json = None) -> Awaitable[Json]:  # type: ignore[override]  # DESIGN gives the word to the atomic change of one key
         """Replace a value by what `function` makes of it and return that; atomic, and committed at once.
 
         `function` gets the value (`default` where there is none) and is called again when another writer was first,
-        so it should do nothing else. Raises `InvalidValue` and `SessionEnded`.
+        so it should do nothing else. Raises `InvalidValue`, `SessionEnded`, and in `lock` `LockLost`.
         """
         if not callable(function):
             raise InvalidValue("session.update(key, function) changes one key atomically; assign keys to set several")
@@ -239,10 +242,10 @@ class Session(MutableMapping[str, Json]):
         while True:
             found = self.record.data.get(key, ABSENT)
             value = checked(function(checked(default) if found is ABSENT else checked(found)))
+            unit = self.unit()
+            changes = Changes({key: value}, expected={key: found}, key=unit.key_of(self.ref), lock=unit.locks.get(self))
             try:
-                await self._sessions.apply(
-                    self, Changes({key: value}, expected={key: found}, key=self.unit().key_of(self.ref))
-                )
+                await self._sessions.apply(self, changes)
             except Conflict:
                 await self._sessions.reload(self)
                 continue

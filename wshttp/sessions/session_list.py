@@ -24,6 +24,7 @@ from wshttp.errors import (
     InvalidValue,
     LimitReached,
     LockLost,
+    OutcomeUnknown,
     SessionEnded,
     SessionExists,
     StoreUnavailable,
@@ -305,7 +306,7 @@ class SessionList(SessionDecorators):
             async with asyncio.timeout(self._store_timeout or None):
                 if session.starting is not None:
                     await asyncio.shield(session.starting)
-                else:
+                if session.record.starting:
                     await self._started_elsewhere(session)
         except TimeoutError:
             raise StoreUnavailable("the session is still starting") from None
@@ -565,10 +566,11 @@ class SessionList(SessionDecorators):
         )
 
     async def _begin(self, session: Session, created: Created) -> None:
-        """Conclude who had to go for a new session, then begin it."""
+        """Conclude who had to go for a new session, then begin it; if another node takes that over, wait for it."""
         for ended in created.ended:
             self._conclude(ended)
         await self._lifecycle.begin(session, created.event)
+        await self._started(session)
 
     # --- going on ---------------------------------------------------------------------------------
 
@@ -640,17 +642,18 @@ class SessionList(SessionDecorators):
         if changes.idle_timeout is not None or changes.absolute_timeout is not None:
             self.notifier.changed(session.record)
 
-    async def increment(self, session: Session, key: str, by: float, *, session_key: bytes | None = None) -> float:
-        """Add to a number, atomically. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`.
-
-        `session_key` is that under which the session must still be found; `None`: any.
-        """
+    async def increment(
+        self, session: Session, key: str, by: float, *, session_key: bytes | None = None, lock: str | None = None
+    ) -> float:
+        """Add to a number, atomically; parameters and errors as those of `Store.increment`."""
         if session.temporary:
             total = sum_for_increment(session.record.data.get(key, ABSENT), by)
             merge(session.record, Changes({key: total}), self.settings.max_data)
             return total
         try:
-            total = await self.store.increment(session.ref, key, by, self.settings.max_data, session_key=session_key)
+            total = await self.store.increment(
+                session.ref, key, by, self.settings.max_data, session_key=session_key, lock=lock
+            )
         except SessionEnded as error:
             raise SessionEnded(session.ref, session.record.reason or error.reason) from None
         session.record.data[key] = total
@@ -727,7 +730,7 @@ class SessionList(SessionDecorators):
             await session.unit().commit_session(session)
         except SessionEnded:
             pass  # somebody was first; the caller hears so of `end`
-        except (InvalidValue, LockLost) as error:
+        except (InvalidValue, LockLost, OutcomeUnknown) as error:
             log.warning("the last changes of session %s are dropped: %s", ref, error)
 
     async def end_all(

@@ -32,7 +32,8 @@ Ends and starts are owed
 
 A call that is made again
     A caller that heard nothing may ask again with the same token (`create`: the same ref), for a minute. If the first call
-    was carried out, the second changes nothing and gets the same answer.
+    was carried out, the second changes nothing and gets the same answer. After that minute, a change of
+    which nobody knows any more whether it was made is not made again: `OutcomeUnknown`.
 
 Absence is `None`; a `Tombstone` says why, for a while.
 An outage raises `StoreUnavailable`: then nothing was changed, except where the time ran out; that may be done yet.
@@ -190,8 +191,8 @@ class Store(Protocol):
         """Find many by id at once, in the order of `keys`; touches none."""
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
-        """Merge changes, all or none. Raises `SessionEnded`, `LockLost`, `Conflict`, `DataTooLarge`, and
-        `InvalidValue` above `MAX_SCHEDULED` calls to come."""
+        """Merge changes, all or none. Raises `SessionEnded`, `LockLost`, `Conflict`, `DataTooLarge`,
+        `OutcomeUnknown`, and `InvalidValue` above `MAX_SCHEDULED` calls to come."""
 
     async def increment(
         self,
@@ -201,11 +202,13 @@ class Store(Protocol):
         max_data: int,
         *,
         session_key: bytes | None = None,
+        lock: str | None = None,
         token: str = "",
     ) -> float:
-        """Add to a number (absent: 0) and return the new value. Raises `SessionEnded`, `InvalidValue`, `DataTooLarge`.
+        """Add to a number (absent: 0) and return the new value.
 
-        `session_key` is that under which the session must still be found; `None`: any.
+        Raises `SessionEnded`, `LockLost`, `InvalidValue`, `DataTooLarge`. `session_key` is that under which the session
+        must still be found, `None`: any; `lock` is who must hold its lock, `None`: nobody need.
         """
 
     async def renew(
@@ -235,8 +238,11 @@ class Store(Protocol):
         Go on while the answer is true: it may be empty and have `more`, so that no call takes long.
         """
 
-    async def settle(self, event: Event) -> None:
-        """Strike an entry from the ledger: its callbacks have run. No error where this attempt is not the last any more."""
+    async def settle(self, event: Event) -> bool:
+        """Strike an entry from the ledger: its callbacks have run.
+
+        False, and no error, where it is struck already, or this attempt is not the last any more: then it is another's.
+        """
 
     async def owed(self) -> int:
         """Count the ledger's entries that are not settled."""

@@ -119,7 +119,7 @@ class Pending:
         )
         if self.unheard is not None and same(self.unheard, changes):
             # If it was carried out, it is not to be once more, over what others wrote since.
-            changes.token = self.unheard.token
+            changes.token, changes.sent_at = self.unheard.token, self.unheard.sent_at
         self.unheard = None
         self.view = {key: value for key, value in self.view.items() if is_container(value) and value is not ABSENT}
         self.sources = {key: values.get(key, self.sources.get(key)) for key in self.view}

@@ -80,9 +80,10 @@ class MemoryStore:
         max_data: int,
         *,
         session_key: bytes | None = None,
+        lock: str | None = None,
         token: str = "",
     ) -> float:
-        return self._set.increment(ref, key, by, max_data, session_key=session_key, token=token)
+        return self._set.increment(ref, key, by, max_data, session_key=session_key, lock=lock, token=token)
 
     async def renew(
         self,
@@ -104,8 +105,8 @@ class MemoryStore:
     async def take_due(self, maximum: int) -> Due:
         return self._set.take_due(maximum)
 
-    async def settle(self, event: Event) -> None:
-        self._set.settle(event)
+    async def settle(self, event: Event) -> bool:
+        return self._set.settle(event)
 
     async def owed(self) -> int:
         return self._set.owed()

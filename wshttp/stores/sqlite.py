@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 from wshttp.errors import SessionEnded, StoreUnavailable, StoreUnusable
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.clock import Clock, SystemClock
+from wshttp.sessions.patience import patiently, seconds_left
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
 from wshttp.sessions.store import Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
 from wshttp.stores import sqlite_schema as schema
@@ -244,6 +245,7 @@ class SqliteStore:
     def _working_set(self) -> WorkingSet:
         if self._away is not None:
             raise StoreUnavailable(reason=self._away)
+        seconds_left(self._timeout)  # before anything is done
         return self._set
 
     async def _write(self, statements: list[Statement]) -> None:
@@ -267,7 +269,7 @@ class SqliteStore:
         if batch is not None:
             try:
                 async with asyncio.timeout(self._timeout or None):
-                    error = await asyncio.shield(batch.done)
+                    error = await patiently(asyncio.shield(batch.done), self._timeout)
             except BaseException as interruption:
                 self._disown(batch, owed)
                 if isinstance(interruption, TimeoutError):
@@ -385,11 +387,12 @@ class SqliteStore:
         max_data: int,
         *,
         session_key: bytes | None = None,
+        lock: str | None = None,
         token: str = "",
     ) -> float:
         total = await self._step(
             ref,
-            lambda working: working.increment(ref, key, by, max_data, session_key=session_key, token=token),
+            lambda working: working.increment(ref, key, by, max_data, session_key=session_key, lock=lock, token=token),
         )
         await self._on_disk(ref)
         return total
@@ -460,9 +463,10 @@ class SqliteStore:
                 raise
         return copies
 
-    async def settle(self, event: Event) -> None:
-        self._working_set().settle(event)
+    async def settle(self, event: Event) -> bool:
+        is_struck = self._working_set().settle(event)
         await self._on_disk(event.ref)
+        return is_struck
 
     async def owed(self) -> int:
         count = self._working_set().owed()

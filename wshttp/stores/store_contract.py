@@ -133,10 +133,10 @@ class StoreContract:
             created = await self._create(store)
             assert (created.event.kind, created.event.ref) == ("start", created.record.ref)
             assert await store.owed() == 1
-            await store.settle(Event(new_event_id(), "start", created.record.ref))
+            assert not await store.settle(Event(new_event_id(), "start", created.record.ref))
             assert await store.owed() == 1
-            await store.settle(created.event)
-            await store.settle(created.event)
+            assert await store.settle(created.event)
+            assert not await store.settle(created.event)
             assert await store.owed() == 0
 
     async def test_data_comes_back_as_it_was(self) -> None:
@@ -987,6 +987,19 @@ class StoreContract:
                     await store.release(ref, holder)
             assert await self._data(store, ref) == {"n": "second"}
 
+    async def test_increment_under_a_lock_needs_it(self) -> None:
+        """One that names a holder counts while that one holds the lock, and else raises `LockLost`."""
+        async with self._store() as store:
+            ref = (await self._create(store)).record.ref
+            assert await _raised(store.increment(ref, "n", 1, MAX_DATA, lock="first"), LockLost)
+            assert await store.acquire(ref, "first", 1)
+            assert await _raised(store.increment(ref, "n", 1, MAX_DATA, lock="second"), LockLost)
+            assert await store.increment(ref, "n", 1, MAX_DATA, lock="first") == 1
+            assert await store.increment(ref, "n", 1, MAX_DATA) == 2
+            await store.release(ref, "first")
+            assert await _raised(store.increment(ref, "n", 1, MAX_DATA, lock="first"), LockLost)
+            assert await self._data(store, ref) == {"n": 2}
+
     # --- calls that are made again ------------------------------------------------------------------
 
     async def test_change_that_is_asked_for_again_is_made_once(self) -> None:
@@ -1109,7 +1122,7 @@ class StoreContract:
                 assert isinstance(await node.create(_record(node, "same"), NO_LIMITS), Exists)
                 assert (await node.count(), await node.count("a"), await node.owed()) == (1, 1, 1)
                 assert await node.secret() == await one.secret()
-            await other.settle(created.event)  # which is not its own to settle
+            assert not await other.settle(created.event)  # which is not its own to settle
             for is_starting in (True, False):
                 found = await other.load_ref(created.record.ref, touch=False)
                 assert found is not None

@@ -337,8 +337,7 @@ class WorkingSet:
         if isinstance(earlier, Record):
             return earlier
         life = self.require(ref)
-        if changes.lock is not None and self._locks.holder(ref) != changes.lock:
-            raise LockLost(ref)
+        self._require_lock(ref, changes.lock)
         check_scheduled(changes.scheduled, life.calls or {})
         merge(life, changes, max_data)
         life.revision += 1
@@ -362,17 +361,23 @@ class WorkingSet:
         max_data: int,
         *,
         session_key: bytes | None = None,
+        lock: str | None = None,
         token: str = "",
     ) -> float:
         earlier = self.answers.get(token)
         if isinstance(earlier, int | float):
             return earlier
         life = self.require(ref)
+        self._require_lock(ref, lock)
         total = sum_for_increment(life.data.get(key, ABSENT), by)
         merge(life, Changes({key: total}, key=session_key), max_data)
         life.revision += 1
         self.log.wrote(life, {key: total})
         return self._remember(token, total)
+
+    def _require_lock(self, ref: str, holder: str | None) -> None:
+        if holder is not None and self._locks.holder(ref) != holder:
+            raise LockLost(ref)
 
     def renew(
         self,
@@ -598,14 +603,15 @@ class WorkingSet:
             self.log.owes(owed.event)
             due.owed.append(owed)
 
-    def settle(self, event: Event) -> None:
+    def settle(self, event: Event) -> bool:
         if not self._ledger.strike(event):
-            return  # settled, or somebody else's by now
+            return False  # settled, or somebody else's by now
         if event.kind == "start":
             self._has_started(event.ref)
         self.log.settled(event)
         if not self._ledger.any_of(event.ref) and self.live(event.ref) is None:
             self.log.forgotten(event.ref)
+        return True
 
     def _has_started(self, ref: str) -> None:
         self.answers.forget(ref)  # whoever settles its start was told of it, and an answer keeps the session's data

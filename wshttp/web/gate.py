@@ -64,9 +64,15 @@ class Gate(SiteHandler):
         """Find out who it is; from here on, changes to sessions are those of this request."""
         self.visit = Visit(self.site, self.request)
         self.visit.unit.enter()
+        self.visit.patience.enter()
         touch = self.wants_session and self.touches()
         await self.visit.identify(touch=touch, basic=self.verifies_basic, handshake=self.is_handshake)
         return self.visit
+
+    def on_finish(self) -> None:
+        if self.visit is not None:
+            self.visit.patience.end()
+        super().on_finish()
 
     def touches(self) -> bool:
         """Whether this request counts as activity."""

@@ -120,6 +120,7 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
             connection.lost(None, None)
             raise
         connection.admission.set_result(True)
+        visit.patience.end()  # the messages, which are handled in this context, are no part of the handshake
         self._connection = connection
 
     async def _ask(self, connection: Connection) -> None:

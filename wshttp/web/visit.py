@@ -14,6 +14,7 @@ from wshttp.config import SessionSettings
 from wshttp.errors import BadCredentials, Forbidden, SessionEnded, UsageError
 from wshttp.sessions import identity
 from wshttp.sessions.identity import InvalidToken, Presented, Recognised
+from wshttp.sessions.patience import Patience
 from wshttp.sessions.record import RENEWED, Reason
 from wshttp.sessions.session import Session, whole_seconds
 from wshttp.sessions.unit_of_work import UnitOfWork
@@ -31,6 +32,7 @@ class Visit:
         self.ended_reason: str | None = None
         """Why the session that the client asked for is over, where that is known."""
         self.unit = UnitOfWork()
+        self.patience = Patience(site.settings.store.timeout)
         self._site = site
         self._request = request
         self._found = Recognised()

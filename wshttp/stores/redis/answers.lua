@@ -1,3 +1,5 @@
+local ANSWERS_KEPT = 60  -- seconds
+
 -- What was answered a moment ago. A call that is sent or asked for again changes nothing, and gets the same answer.
 local function answers_key(token)
   return root .. ':a:' .. (token ~= '' and token or call)
@@ -8,10 +10,10 @@ local function earlier_answer(token)
   return found and cmsgpack.unpack(found)
 end
 
--- Whoever asks with a token of their own may do so for a minute; a call itself is sent again within its time only, unless
+-- Whoever asks with a token of their own may do so for so long; a call itself is sent again within its time only, unless
 -- somebody looks later what it was that nobody heard: then `seconds` is how long that may be.
 local function keep_answer(token, said, seconds)
-  seconds = seconds or token ~= '' and 60 or math.max(0, late_after - at) + 5
+  seconds = seconds or token ~= '' and ANSWERS_KEPT or math.max(0, late_after - at) + 5
   redis.call('SET', answers_key(token), cmsgpack.pack(said), 'PX', math.ceil(seconds * 1000))
 end
 

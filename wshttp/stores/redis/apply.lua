@@ -1,21 +1,30 @@
 -- Merges changes, all or none: what must hold, then in groups what is expected, what to write, what to schedule.
 local ref, key, holder, max_data, token = given(1), given(2), given(3), tonumber(given(4)), given(5)
-local idle, absolute = given(6), given(7)
-local expectations, values, calls = tonumber(given(8)), tonumber(given(9)), tonumber(given(10))
+local sent_at_first, idle, absolute = given(6), given(7), given(8)
+local expectations, values, calls = tonumber(given(9)), tonumber(given(10)), tonumber(given(11))
 local hash = live_key(ref)
 
-if earlier_answer(token) then
+-- A change that may have been made since `sent_at_first`, so long ago that its answer is not kept: the session knows
+-- which one was the last, and when. Where it was this one, it was made; where that was before, it was not.
+local last = redis.call('HGET', hash, 'w')
+local is_last = last and token ~= '' and string.sub(last, 9) == token
+local may_be_made = sent_at_first ~= '' and at - tonumber(sent_at_first) >= ANSWERS_KEPT
+  and last and struct.unpack('<d', last) >= tonumber(sent_at_first) - 1  -- clocks differ a little
+
+if earlier_answer(token) or is_last then
   local session = shown_session(ref)
   return session and answer('applied', session) or answer('ended')
 end
 local life = read_living(ref)
 if not life then
   return answer('ended')
+elseif may_be_made then
+  return answer('unknown')
 end
 if holder ~= '' and not holds_lock(ref, holder) then
   return answer('unlocked')
 end
-local first_expected = 11
+local first_expected = 12
 local first_value = first_expected + 2 * expectations
 local first_call = first_value + 3 * values
 if are_too_many(ref, first_call, calls) then
@@ -60,6 +69,9 @@ if idle ~= '' or absolute ~= '' then
   enter_due(life)
 end
 write_numbers(life)
+if token ~= '' then
+  redis.call('HSET', hash, 'w', struct.pack('<d', at) .. token)
+end
 drop_copies(ref)
 keep_answer(token, 1)
 return answer('applied', redis.call('HGETALL', hash))

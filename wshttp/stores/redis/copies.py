@@ -42,9 +42,9 @@ class Copies:
         return len(self._copies)
 
     @property
-    def wanted(self) -> bool:
-        """Whether copies are kept at all."""
-        return self._cache > 0 or self._grace > 0
+    def longest(self) -> float:
+        """For how many seconds copies are kept; 0: none are."""
+        return max(self._cache, self._grace)
 
     def keep(self, record: Record, asked_at: float) -> None:
         """Keep a copy of what the store said in reply to a call of `asked_at`.
@@ -52,7 +52,7 @@ class Copies:
         Not if the session was changed meanwhile, or words were missed in which that may have been said: the reply may have
         been formed before. Nor while it is starting: who waits for that is to see when it is over.
         """
-        if not self.wanted or record.starting or asked_at < self._trusted_since:
+        if not self.longest or record.starting or asked_at < self._trusted_since:
             return
         if asked_at <= self._dropped.get(record.ref, -1.0):
             return

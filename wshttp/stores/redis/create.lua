@@ -52,14 +52,18 @@ if refused then
   return refused
 end
 
-local ended = {}
-for n, life in ipairs(going) do
-  end_life(life, n == 1 and replace and life.key == key and 'replaced' or 'limit')
-  ended[n] = life.ref
-end
-
 local life = {ref = ref, user = user, bucket = bucket, key = key, idle = tonumber(given(10)),
   absolute = tonumber(given(11)), restarted = at, access = idle_at, warned = 0, size = tonumber(given(12)), revision = 0}
+check_keys(life)
+for _, victim in ipairs(going) do
+  check_keys(victim)
+end
+local ended = {}
+for n, victim in ipairs(going) do
+  end_life(victim, n == 1 and replace and victim.key == key and 'replaced' or 'limit')
+  ended[n] = victim.ref
+end
+
 local hash = live_key(ref)
 redis.call('HSET', hash, 'k', key, 'b', bucket, 'o', '1')
 for n = FIRST_FIELD, own_count, 2 do

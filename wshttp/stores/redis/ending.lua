@@ -9,11 +9,18 @@ local function bury(key, ref, reason, start)
   end
 end
 
+local calls_forgotten = 0
+
 local function forget_calls(ref)
-  for _, scheduled in ipairs(redis.call('HVALS', root .. ':c:' .. ref)) do
-    redis.call('ZREM', root .. ':calls', string.match(scheduled, '^[^ ]*'))
+  local members = redis.call('HVALS', root .. ':c:' .. ref)
+  for n, scheduled in ipairs(members) do
+    members[n] = string.match(scheduled, '^[^ ]*')
+  end
+  for n = 1, #members, 500 do
+    redis.call('ZREM', root .. ':calls', unpack(members, n, math.min(n + 499, #members)))
   end
   redis.call('DEL', root .. ':c:' .. ref)
+  calls_forgotten = calls_forgotten + #members
 end
 
 local function unlist_user(life)
@@ -24,9 +31,24 @@ local function unlist_user(life)
   end
 end
 
+-- Looks at all that a step is going to write for a life, before it writes: where one key is another program's, the server
+-- refuses here, and nothing is half done.
+local function check_keys(life)
+  local ref = life.ref
+  for _, list in ipairs({life.user and ':u:' .. life.user or ':idle', ':b:' .. life.bucket, ':all', ':due', ':calls',
+    ':orphans', ':p:' .. ref, ':n:' .. me}) do
+    redis.call('ZCARD', root .. list)
+  end
+  for _, hash in ipairs({':c:' .. ref, ':l:' .. ref .. '-start', ':l:' .. ref .. '-end'}) do
+    redis.call('HLEN', root .. hash)
+  end
+  redis.call('STRLEN', root .. ':k:' .. life.key)
+end
+
 -- Takes a life out of everything. Its last data stays until what is owed for it is settled.
 local function take_out(life, reason)
   local ref, ended = life.ref, ended_key(life.ref)
+  check_keys(life)
   redis.call('ZREM', root .. ':all', ref)
   redis.call('ZREM', root .. ':due', ref)
   redis.call('ZREM', root .. ':b:' .. life.bucket, ref)

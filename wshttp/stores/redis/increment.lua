@@ -1,6 +1,6 @@
 -- Adds to a number.
 local ref, field, key_size, by = given(1), 'd:' .. given(2), tonumber(given(3)), given(4)
-local max_data, key, token = tonumber(given(5)), given(6), given(7)
+local max_data, key, holder, token = tonumber(given(5)), given(6), given(7), given(8)
 local earlier = earlier_answer(token)
 if earlier then
   return answer('total', earlier)
@@ -8,6 +8,9 @@ end
 local life = read_living(ref)
 if not life then
   return answer('ended')
+end
+if holder ~= '' and not holds_lock(ref, holder) then
+  return answer('unlocked')
 end
 local hash = live_key(ref)
 local found = redis.call('HGET', hash, field) or ''

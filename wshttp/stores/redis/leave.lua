@@ -2,7 +2,7 @@
 local maximum = tonumber(given(1))
 local members = redis.call('ZRANGE', root .. ':n:' .. me, 0, maximum - 1)
 for _, member in ipairs(members) do
-  take_back(me, member)
+  pcall(take_back, me, member)  -- one that is not ours any more keeps nobody
 end
 if #members < maximum then
   redis.call('ZREM', root .. ':nodes', me)

@@ -92,6 +92,8 @@ end
 -- Its callbacks have run.
 local function strike(entry)
   local ref = entry.ref
+  redis.call('HLEN', stored_key(ref))  -- refused here, with nothing half done, where it is another program's
+  redis.call('ZCARD', root .. ':p:' .. ref)
   redis.call('DEL', entry_key(entry.id))
   redis.call('ZREM', root .. ':n:' .. entry.node, entry.call .. '/' .. entry.id)
   redis.call('ZREM', root .. ':orphans', entry.id)

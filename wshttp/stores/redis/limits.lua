@@ -1,13 +1,14 @@
 -- The limits, in the same step as what they let in.
 local LOOKED_AT = 1000  -- sessions that are due, of which some may be over: there are more only where sweeps are far behind
 local ENDED_AT_ONCE = 50  -- of these
+local COMPARED = 1000  -- sessions of one user or address
 
 local function each_overdue(maximum, visit)
   for _, ref in ipairs(redis.call('ZRANGE', root .. ':due', '-inf', at, 'BYSCORE', 'LIMIT', 0, maximum)) do
-    local life = read_life(ref)
+    local life = try_life(ref)
     local reason = life and over(life)
     if reason then
-      visit(life, reason)
+      pcall(visit, life, reason)  -- one that cannot be ended is left to `take_due`, which says so
     end
   end
 end
@@ -25,11 +26,19 @@ local function count_living(list, field, value)
   return count
 end
 
+-- All of a list, or, so that nobody else waits long, some that are drawn: the longest idle of a thousand are idle, too.
+local function candidates(list)
+  if redis.call('ZCARD', list) <= COMPARED then
+    return redis.call('ZRANGE', list, 0, -1)
+  end
+  return redis.call('ZRANDMEMBER', list, COMPARED)
+end
+
 -- So many of a list, the longest idle first; with `anonymous`, of those who are not logged in.
 local function longest_idle(number, going, list, anonymous)
   local found = {}
-  for _, ref in ipairs(redis.call('ZRANGE', list, 0, -1)) do
-    local life = not going[ref] and read_living(ref)
+  for _, ref in ipairs(candidates(list)) do
+    local life = not going[ref] and try_living(ref)
     if life and not (anonymous and life.user) then
       found[#found + 1] = life
     end
@@ -43,7 +52,7 @@ local function longest_idle_of_all(number, going)
   local found = {}
   for _, ref in ipairs(redis.call('ZRANGE', root .. ':idle', 0, number + #going - 1)) do
     if not going[ref] and #found < number then
-      found[#found + 1] = read_life(ref)
+      found[#found + 1] = try_life(ref)
     end
   end
   return found

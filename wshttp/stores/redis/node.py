@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, count, islice
 from struct import Struct
@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from wshttp.errors import StoreUnavailable, StoreUnusable
 from wshttp.redis.link import Call, RedisLink, RedisRefused, RedisUnavailable
+from wshttp.redis.topology import database_of
 from wshttp.sessions.clock import Clock
+from wshttp.sessions.patience import patiently, seconds_left
 from wshttp.stores.redis.recent import Recent
 from wshttp.stores.redis.records import Unreadable
 from wshttp.stores.redis.scripts import SCHEMA, Scripts
@@ -29,7 +31,7 @@ UNHEARD_AT_ONCE: Final = 200
 _CLOCKS: Final = Struct("<dd")
 """What every reply begins with; see `clocks.lua`."""
 
-_HEADER: Final = Struct("<7d")
+_HEADER: Final = Struct("<8d")
 """What every call says of itself; see `caller.lua`."""
 
 _NOT_ADMITTED: Final = (b"flushed", b"schema", b"late")
@@ -54,7 +56,7 @@ class Reply(list[Any]):
 class Node:
     """A node as the server knows it: a name of its own from `open` to `close`, the first time `name`.
 
-    `timeout` and `lease` are in seconds; with `caching` every change is published, for those who keep copies.
+    `timeout`, `lease` and `copying`, for how long it keeps copies, are in seconds.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Node:
         timeout: float,
         lease: float,
         scripts: Scripts,
-        caching: bool,
+        copying: float,
         name: str | None = None,
     ) -> None:
         self.root = f"{{{prefix}}}"
@@ -81,10 +83,11 @@ class Node:
         self.tombstone = 0.0
         self.warn_before = 0.0
         self._prefix = prefix
+        self._database = database_of(url)
         self._timeout = timeout
         self._lease = lease
         self._scripts = scripts
-        self._caching = caching
+        self._copying = copying
         self.link = RedisLink(
             url, timeout=timeout, on_connect=self._join, root=self.root, client_name=f"wshttp-{self.name}"
         )
@@ -127,7 +130,7 @@ class Node:
         try:
             reply = await call(
                 *("EVAL", self._scripts["join"].source, 1, self.root),
-                *(self.name, self._lease, self.time.heard_at, self.secret),
+                *(self.name, self._lease, self.time.heard_at, self.secret, self._database),
             )
             self._joined(self._heard(reply, mark), is_back)
             self.joins += 1
@@ -196,17 +199,20 @@ class Node:
                 return reply
 
     async def _ask(self, name: str, given: tuple[Any, ...], gives: bool, untold: bool) -> Reply:
+        may_take = seconds_left(self._timeout)
         call, sent_at = self._next_call(), self.time.now()
         touches = self.touches.take(sent_at - self.time.forgiven)
         unheard = "".join(f"{earlier} " for earlier in self._unheard) if gives else ""
-        arguments = self._arguments(call, given, touches, unheard=unheard, untold=untold and len(self.touches) > 0)
-        mark, is_away, joins = self.time.mark(), not self.available, self.joins
+        arguments = self._arguments(
+            call, given, touches, unheard=unheard, untold=untold and len(self.touches) > 0, may_take=may_take
+        )
+        mark, may_be_sent = self.time.mark(), self.departure()
         try:
-            reply = await self.link.script(self._scripts[name], self.root, *arguments)
+            reply = await patiently(self.link.script(self._scripts[name], self.root, *arguments), self._timeout)
         except BaseException as error:
             self.touches.give_back(touches)
-            if gives and not (is_away and joins == self.joins):
-                self._unheard[call] = sent_at + self._timeout  # it was sent, or may have been
+            if gives and may_be_sent():
+                self._unheard[call] = sent_at + self._timeout
             if isinstance(error, RedisRefused):
                 _log.error("the store refuses %s: %s %s", name, error, self._scripts.place(name, str(error)))
                 raise RedisUnavailable(str(error)) from None
@@ -214,6 +220,11 @@ class Node:
         if reply[1] in _NOT_ADMITTED:
             self.touches.give_back(touches)
         return Reply(self._heard(reply, mark), call)
+
+    def departure(self) -> Callable[[], bool]:
+        """Return what tells later whether a call of now may have been sent: not where there was no connection since."""
+        was_away, joins = not self.available, self.joins
+        return lambda: not (was_away and joins == self.joins)
 
     def _next_call(self) -> str:
         return f"{self.name}.{next(self._numbers):x}"
@@ -226,10 +237,13 @@ class Node:
         *,
         unheard: str = "",
         untold: bool = False,
+        may_take: float | None = None,
     ) -> list[Any]:
         now = self.time.now()
+        may_take = self._timeout if may_take is None else may_take
         header = _HEADER.pack(
-            now, now + self._timeout, self._lease, self.tombstone, self.warn_before, self._caching, untold
+            *(now, now + may_take, self._lease, self.tombstone, self.warn_before),
+            *(self._copying, untold, self._database),
         )
         return [self.name, call, header, unheard, len(given), *given, *chain.from_iterable(touches)]
 

@@ -8,9 +8,9 @@ and fields of other names, are of a newer release, and are left alone. What mean
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from struct import Struct
-from struct import error as StructError
 from typing import Any, Final
 
 from wshttp.errors import StoreUnavailable
@@ -91,7 +91,7 @@ def read_record(fields: list[bytes], forgiven: float) -> Record:
         raise Unreadable(_ref_of(fields), error) from error
 
 
-_FAULTS: Final = (ValueError, TypeError, LookupError, RecursionError, StructError)
+_FAULTS: Final = (ValueError, TypeError, LookupError, RecursionError, struct.error)
 """What comes of reading what was written otherwise, or was damaged. Of them is an end for a reason that is none yet."""
 
 

@@ -30,6 +30,11 @@ if user and user ~= life.user then
     return refused
   end
 end
+check_keys(life)
+check_keys({ref = ref, user = user or life.user, bucket = life.bucket, key = key})
+for _, victim in ipairs(going) do
+  check_keys(victim)
+end
 for n, victim in ipairs(going) do
   end_life(victim, 'limit')
   ended[n] = victim.ref

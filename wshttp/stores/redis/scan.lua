@@ -5,7 +5,7 @@ local list = user and root .. ':u:' .. user or bucket and root .. ':b:' .. bucke
 local refs = redis.call('ZRANGE', list, '(' .. cursor, '+', 'BYLEX', 'LIMIT', 0, maximum)
 local found = {}
 for _, ref in ipairs(refs) do
-  local life = read_living(ref)
+  local life = try_living(ref)
   if life and (not bucket or life.bucket == bucket) then
     found[#found + 1] = redis.call('HGETALL', live_key(ref))
   end

@@ -40,7 +40,7 @@ _PARTS: Final[dict[str, tuple[str, ...]]] = {
     "load_many": (*_LIFE, "finding"),
     "touches": _LIFE,
     "apply": (*_LIFE, "answers", "locks", "changing"),
-    "increment": (*_LIFE, "answers", "changing", "numbers"),
+    "increment": (*_LIFE, "answers", "locks", "changing", "numbers"),
     "renew": (*_ENDING, "limits"),
     "end": _ENDING,
     "take_due": _ENDING,

@@ -32,6 +32,12 @@ local function read_life(ref)
   return life
 end
 
+-- The same where many are looked at: one that cannot be read, since another program has written there, stops nothing.
+local function try_life(ref)
+  local is_readable, life = pcall(read_life, ref)
+  return is_readable and life or nil
+end
+
 local function packed(life)
   return struct.pack(NUMBERS, life.idle, life.absolute, life.restarted, life.access, life.warned, life.size,
     life.revision)
@@ -59,6 +65,11 @@ end
 -- One that goes on, or nil.
 local function read_living(ref)
   local life = read_life(ref)
+  return life and not over(life) and life or nil
+end
+
+local function try_living(ref)
+  local life = try_life(ref)
   return life and not over(life) and life or nil
 end
 
@@ -101,16 +112,16 @@ end
 
 -- Activity that a node has seen a while ago, on the idle clock; in an outage, which then may have been forgiven.
 local function tell_touch(ref, accessed)
-  local life = read_life(ref)
+  local life = try_life(ref)
   accessed = math.min(accessed, idle_at)
   if life and life.access < accessed then
     write_access(life, accessed)
   end
 end
 
--- Copies that nodes have are no longer what the session is.
+-- Copies that nodes have are no longer what the session is. Channels are the same in all databases of a server.
 local function drop_copies(ref)
-  if caching > 0 then
-    redis.call('PUBLISH', root .. ':words', cjson.encode({'drop', ref}))
+  if at < copied_until then
+    redis.call('PUBLISH', string.format('%s:words:%d', root, database), cjson.encode({'drop', ref}))
   end
 end

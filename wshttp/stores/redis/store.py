@@ -4,11 +4,11 @@ Every step is a script that the server runs as a whole (`scripts.py` lists them;
 written back by a node.
 
 What is stored, all of it under `{prefix}:`, in one slot of a cluster
-    meta            hash: schema; secret; forgiven, seen (see `clocks.lua`); seq, owed
+    meta            hash: schema; secret; forgiven, seen, copied (see `clocks.lua`); seq, owed
     k:<key>         of the SHA-256 of an id: `s` and the ref of the live session, or `t` and a tombstone, which expires
     s:<ref>         hash: a live session. n: its numbers; k: its key; b: its bucket; u: its user; r: roles and version;
                     f: what never changes; t: start parameters; o: its start is owed; q: how many entries are;
-                    d:<name>: a value of its data, as JSON
+                    w: when it was last changed under a token, and that token; d:<name>: a value of its data, as JSON
     e:<ref>         the same when it has ended, y: why; until all that is owed for it is settled
     all, u:<user>, b:<bucket>    sorted sets of refs, in their order
     idle            who is not logged in, by last access on the idle clock
@@ -45,7 +45,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, Final, TypeVar
 
-from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded, StoreUnavailable, UsageError
+from wshttp.config.kinds import KEY_PREFIX
+from wshttp.errors import (
+    DataTooLarge,
+    InvalidValue,
+    LockLost,
+    OutcomeUnknown,
+    SessionEnded,
+    StoreUnavailable,
+    UsageError,
+)
 from wshttp.redis.link import RedisLink
 from wshttp.sessions.changes import ABSENT, MAX_SCHEDULED, Changes, Conflict, encoded_text, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
@@ -96,8 +105,10 @@ class RedisStore:
         node: str | None = None,
         time_script: str | None = None,
     ) -> None:
-        if not prefix or set("{}") & set(prefix):
-            raise UsageError("a prefix is not empty, and has no braces")
+        try:
+            KEY_PREFIX.read(prefix)
+        except ValueError:
+            raise UsageError(f"a prefix is {KEY_PREFIX.wants}") from None
         self.lease = lease
         self._copies = Copies(cache, grace, kept_away=timeout + 1)
         self._node = Node(
@@ -107,7 +118,7 @@ class RedisStore:
             timeout=timeout,
             lease=lease,
             scripts=Scripts(time_script),
-            caching=self._copies.wanted,
+            copying=self._copies.longest,
             name=node,
         )
         self._turns = Turns()
@@ -329,7 +340,13 @@ class RedisStore:
         expected = {key: records.value_text(value) for key, value in changes.expected.items()}
         while True:
             asked_at = self.now()
-            reply = await self._node.ask("apply", *_apply_arguments(ref, changes, expected, max_data))
+            may_be_sent = self._node.departure()
+            try:
+                reply = await self._node.ask("apply", *_apply_arguments(ref, changes, expected, max_data))
+            except StoreUnavailable:
+                if changes.sent_at is None and may_be_sent():
+                    changes.sent_at = asked_at
+                raise
             match reply[1]:
                 case b"applied":
                     record = self._read(reply[2])
@@ -344,6 +361,8 @@ class RedisStore:
                     raise InvalidValue(f"a session has up to {MAX_SCHEDULED} scheduled events that are still to come")
                 case b"unlocked":
                     raise LockLost(ref)
+                case b"unknown":
+                    raise OutcomeUnknown(ref)
                 case b"large":
                     raise DataTooLarge(int(reply[2]), max_data)
                 case word:
@@ -357,6 +376,7 @@ class RedisStore:
         max_data: int,
         *,
         session_key: bytes | None = None,
+        lock: str | None = None,
         token: str = "",
     ) -> float:
         sum_for_increment(ABSENT, by)  # what is no number never is
@@ -368,6 +388,7 @@ class RedisStore:
             records.value_text(by),
             max_data,
             session_key or b"",
+            lock or "",
             token,
         )
         match reply[1]:
@@ -375,6 +396,8 @@ class RedisStore:
                 total: float = json.loads(reply[2])
                 self._copies.forget(ref)
                 return total
+            case b"unlocked":
+                raise LockLost(ref)
             case b"large":
                 raise DataTooLarge(int(reply[2]), max_data)
             case b"no number":
@@ -437,7 +460,9 @@ class RedisStore:
         unheard = self._node.unheard()
         reply = await self._node.ask("take_due", maximum, *unheard, gives=True)
         self._node.took_back(unheard)
-        _, _, expiring, ended, scheduled, owed, more = reply
+        _, _, expiring, ended, scheduled, owed, more, aside = reply
+        for problem in aside:
+            _log.error("put aside, since another program has written there: %s", records.decode(problem))
         return Due(
             list(self._readable(self._read, expiring)),
             self._read_ends(ended),
@@ -454,10 +479,11 @@ class RedisStore:
             self._forget(record.ref)
         return record, event
 
-    async def settle(self, event: Event) -> None:
+    async def settle(self, event: Event) -> bool:
         reply = await self._node.ask("settle", event.id, event.attempt)
         if reply[2]:
             self._node.recent.settled(event, self.now())
+        return bool(reply[2])
 
     async def owed(self) -> int:
         return int((await self._node.ask("owed"))[2])
@@ -559,6 +585,7 @@ def _apply_arguments(
         changes.lock or "",
         max_data,
         changes.token,
+        "" if changes.sent_at is None else changes.sent_at,
         "" if changes.idle_timeout is None else changes.idle_timeout,
         "" if changes.absolute_timeout is None else changes.absolute_timeout,
         len(expected),

@@ -1,10 +1,30 @@
 -- Takes at most so many of what time has brought; then come the ids of calls whose answers the caller never heard.
 local budget, said = tonumber(given(1)), {{}, {}, {}, {}, 0}
 local EXPIRING, ENDED, SCHEDULED, OWED, MORE = 1, 2, 3, 4, 5
+local LOOK_AGAIN = 60  -- seconds
+local FORGOTTEN_AT_ONCE = 2000  -- scheduled events of sessions that end
+local aside = {}  -- what cannot be read or written, since another program has written there, and why
 
 local function take(kind, what)
   local list = said[kind]
   list[#list + 1] = what
+end
+
+-- Each on its own, so that one that is not ours stops no other: it is put aside, and told of.
+local function each_apart(members, visit, put_aside)
+  for _, member in ipairs(members) do
+    local is_done, problem = pcall(visit, member)
+    if not is_done then
+      aside[#aside + 1] = member .. ': ' .. (type(problem) == 'table' and problem.err or tostring(problem))
+      put_aside(member)
+    end
+  end
+end
+
+local function look_again_later(list)
+  return function(member)
+    redis.call('ZADD', root .. list, at + LOOK_AGAIN, member)
+  end
 end
 
 -- Everything that was found counts, also what leads to nothing: no call takes long.
@@ -30,7 +50,7 @@ end
 
 local function shown()
   return answer('due', each(said[EXPIRING], shown_session), shown_ends(said[ENDED]), each(said[SCHEDULED], shown_entry),
-    each(said[OWED], shown_entry), said[MORE])
+    each(said[OWED], shown_entry), said[MORE], aside)
 end
 
 -- A warning that nobody heard is given again.
@@ -38,7 +58,7 @@ local function warn_again(given_by)
   local unheard_answer = redis.call('GET', root .. ':a:' .. given_by)
   local found = unheard_answer and cmsgpack.unpack(unheard_answer)
   for _, ref in ipairs(type(found) == 'table' and type(found[EXPIRING]) == 'table' and found[EXPIRING] or {}) do
-    local life = read_living(ref)
+    local life = try_living(ref)
     if life and life.warned > 0 then
       life.warned = 0
       write_numbers(life)
@@ -52,9 +72,9 @@ local function take_back_unheard()
   for n = 2, own_count do
     local given_by = given(n)
     warn_again(given_by)
-    for _, member in ipairs(redis.call('ZRANGE', root .. ':n:' .. me, '[' .. given_by .. '/', '(' .. given_by .. '0',
-      'BYLEX')) do  -- '0' is what follows '/'
-      take_back(me, member)
+    local members = redis.call('ZRANGE', root .. ':n:' .. me, '[' .. given_by .. '/', '(' .. given_by .. '0', 'BYLEX')
+    for _, member in ipairs(members) do  -- '0' is what follows '/'
+      pcall(take_back, me, member)
     end
   end
 end
@@ -65,13 +85,12 @@ local function take_back_from_the_dead()
     if node ~= me then
       local members = redis.call('ZRANGE', root .. ':n:' .. node, 0, budget - 1)
       for _, member in ipairs(members) do
-        take_back(node, member)
+        pcall(take_back, node, member)
       end
       if #members < budget then
         redis.call('ZREM', root .. ':nodes', node)
-      else
-        said[MORE] = 1
       end
+      said[MORE] = 1  -- of this node, or of another that is dead
       return
     end
   end
@@ -98,13 +117,15 @@ end
 
 local function take_orphans()
   local ids = redis.call('ZRANGE', root .. ':orphans', 0, budget - 1)
-  for _, id in ipairs(ids) do
-    take_orphan(id)
-  end
+  each_apart(ids, take_orphan, function() end)  -- it is no orphan any more; its session cannot be read
   spend(#ids)
 end
 
 local function come_up(ref)
+  if calls_forgotten >= FORGOTTEN_AT_ONCE then
+    said[MORE] = 1
+    return
+  end
   local life = read_life(ref)
   if not life then
     redis.call('ZREM', root .. ':due', ref)
@@ -126,9 +147,7 @@ end
 
 local function take_sessions()
   local refs = redis.call('ZRANGE', root .. ':due', '-inf', at, 'BYSCORE', 'LIMIT', 0, budget)
-  for _, ref in ipairs(refs) do
-    come_up(ref)
-  end
+  each_apart(refs, come_up, look_again_later(':due'))
   spend(#refs)
 end
 
@@ -153,9 +172,7 @@ end
 
 local function take_calls()
   local members = redis.call('ZRANGE', root .. ':calls', '-inf', at, 'BYSCORE', 'LIMIT', 0, budget)
-  for _, member in ipairs(members) do
-    take_call(member)
-  end
+  each_apart(members, take_call, look_again_later(':calls'))
   spend(#members)
 end
 
