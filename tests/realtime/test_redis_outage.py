@@ -145,11 +145,15 @@ async def test_killed_redis_delays_a_commit_and_loses_none(play: Play) -> None:
         assert socket.close_code is None
 
 
-async def test_grace_answers_reads_of_known_sessions_only(play: Play) -> None:
+async def test_grace_answers_reads_of_known_sessions_only(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """From this server's copy; what changes a session, starts one or comes with an unknown token is 503."""
     async with play(outage="grace:60s") as scene, scene.socket() as socket:
+        store, told = scene.server.sessions.store, []
+        drop = store.drop
+        monkeypatch.setattr(store, "drop", lambda ref: (drop(ref), told.append(ref)))
         await socket.send("a")
         assert await soon(socket.recv()) == "a 1"
+        await until(lambda: told)  # the word of that change drops the copies that are made before it comes
         known = json.loads((await scene.ask("/look")).body)
         scene.redis.pause()
         await refused_in_time(scene, "/count")
