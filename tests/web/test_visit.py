@@ -440,6 +440,18 @@ async def test_password_beside_a_session_of_the_same_user_uses_that_session(
         assert problem(await browser.get("/who", login=bob)) == (401, "bad-credentials")
 
 
+async def test_password_with_an_anonymous_cookie_finds_the_session_again(users_file: str, ada: tuple[str, str]) -> None:
+    """A verified password outranks an anonymous session: at the first request, which starts a session, and at all later ones."""
+    server = server_of(users_file=users_file, session={"identity": ["credentials", "cookie"]})
+    async with running(server) as base:
+        browser = Browser(base)
+        anonymous = read_json(await browser.get("/who"))
+        found = [read_json(await browser.get("/who", login=ada)) for _ in range(3)]
+        assert len({each["ref"] for each in found}) == 1
+        assert found[0] == {"ref": found[0]["ref"], "identity": "credentials", "of": "ada", "user": "ada"}
+        assert read_json(await browser.get("/who"))["ref"] == anonymous["ref"]
+
+
 async def test_password_without_credentials_identity_leaves_the_session_anonymous(
     users_file: str, ada: tuple[str, str]
 ) -> None:

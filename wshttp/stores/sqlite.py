@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
@@ -77,6 +78,8 @@ class SqliteStore:
         self._claimed: set[str] = set()  # entries that a caller of ours has been given, and has not settled
         self._generation = 0
         self._away: str | None = "the store is not open"
+        self.on_latency: Callable[[float], None] | None = None
+        """See `sessions.store.Timed`: a write, which those wait for whose answer it is behind."""
         self._recovery: asyncio.Task[None] | None = None
 
     @property
@@ -194,7 +197,12 @@ class SqliteStore:
         return self._set
 
     async def _write(self, statements: list[Statement]) -> None:
-        await self._in_thread(self._file.write, [*statements, (schema.PUT_META, ("seen_at", self.now()))])
+        began = time.perf_counter()
+        try:
+            await self._in_thread(self._file.write, [*statements, (schema.PUT_META, ("seen_at", self.now()))])
+        finally:
+            if self.on_latency is not None:
+                self.on_latency(time.perf_counter() - began)
 
     def _on_written(self, batch: Batch) -> None:
         for ref, reason in batch.ended:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, count
 from struct import Struct
 from typing import Any, Final
@@ -53,6 +54,8 @@ class Node:
         """What all nodes share, once it is known."""
         self.lease_was_lost = False
         """Others have taken over what this node owed, as far as it is known."""
+        self.on_latency: Callable[[float], None] | None = None
+        """See `sessions.store.Timed`."""
         self.tombstone = 0.0
         self.warn_before = 0.0
         self._prefix = prefix
@@ -168,6 +171,7 @@ class Node:
         touches = self.touches.take(sent_at - self.time.forgiven)
         arguments = self._arguments(call, given, touches, untold=untold and len(self.touches) > 0)
         mark = self.time.mark()
+        began = time.perf_counter()
         try:
             reply = await self.link.script(self._scripts[name], self.root, *arguments)
         except BaseException as error:
@@ -178,6 +182,9 @@ class Node:
                 _log.error("the store refuses %s: %s", name, error)
                 raise RedisUnavailable(str(error)) from None
             raise
+        finally:
+            if self.on_latency is not None:
+                self.on_latency(time.perf_counter() - began)
         if reply[1] in _NOT_ADMITTED:
             self.touches.give_back(touches)
         return self._heard(reply, mark)

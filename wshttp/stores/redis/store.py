@@ -41,7 +41,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -116,6 +116,15 @@ class RedisStore:
     @property
     def available(self) -> bool:
         return self._node.available
+
+    @property
+    def on_latency(self) -> Callable[[float], None] | None:
+        """See `sessions.store.Timed`."""
+        return self._node.on_latency
+
+    @on_latency.setter
+    def on_latency(self, function: Callable[[float], None] | None) -> None:
+        self._node.on_latency = function
 
     @property
     def link(self) -> RedisLink:
