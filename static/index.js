@@ -56,13 +56,18 @@ function notice(kind, text, button = null) {
   notices[kind] = text && { text, button };
   const urgent = notices.connection ?? notices.warning ?? notices.problem;
   if (element("banner-text").textContent !== (urgent?.text ?? "")) show("banner-text", urgent?.text ?? "");
+  if (!urgent?.button && document.activeElement === element("banner-button")) element("stay").focus();
   element("banner-button").hidden = !urgent?.button;
   element("banner-button").textContent = urgent?.button?.label ?? "";
   element("banner-button").onclick = urgent?.button?.act ?? null;
   element("banner").hidden = !urgent;
 }
 
+let lastTold = null;
+
 function tell(text) {
+  if (text === lastTold) return; // each attempt in vain, for one
+  lastTold = text;
   const item = made("li", text);
   item.prepend(made("time", new Date().toLocaleTimeString()), " ");
   add(element("log"), item, KEPT_LINES);
@@ -119,11 +124,11 @@ function showSession(session) {
   showCountdown();
 }
 
-function tellChanges({ ref, user, connections }) {
+function tellChanges({ ref, user, connections, createdAt }) {
   if (ref === null) return;
-  if (ref !== shown.ref) tell("A session has begun, or was here before this page.");
+  if (ref !== shown.ref) tell(`This page has a session, begun at ${createdAt.toLocaleTimeString()}.`);
   else if (user && user !== shown.user) tell(`Logged in as ${user}: the same session, with a new token.`);
-  else if (connections !== shown.connections) tell(`The session has ${connections} open ${connections === 1 ? "socket" : "sockets"}.`);
+  else if (connections && shown.connections && connections !== shown.connections) tell(`The session has ${connections} open ${connections === 1 ? "socket" : "sockets"}.`);
   if (user) seen("login");
   if (connections > 1) seen("tabs");
 }
@@ -138,7 +143,7 @@ function showCountdown() {
   element("left").max = longest;
   element("left").value = left ?? 0;
   show("absolute", latest === null ? null : `in ${inWords(latest)}`);
-  document.title = notices.warning && left !== null ? `${inWords(left)} left · wshttp` : TITLE;
+  document.title = warnedAt !== null ? `${inWords(left)} left · wshttp` : TITLE;
 }
 
 /** It lives on, or is over: whoever kept it alive, there is nothing to warn of any more. */
@@ -152,6 +157,7 @@ client.on("session", showSession);
 client.on("expiring", ({ seconds }) => {
   warnedAt = seconds;
   tell(`Warned: the session ends in ${inWords(seconds)}.`);
+  showCountdown();
   notice("warning", `Your session ends in ${inWords(seconds)} unless you stay.`, { label: "Stay", act: stay });
 });
 
@@ -179,7 +185,7 @@ function showLogin() {
   const { login } = client.socket.offers;
   element("login").hidden = client.session.user !== null || login === undefined;
   element("login-form").hidden = !login;
-  element("login-none").hidden = Boolean(login);
+  element("login-how").open ||= login === false;
 }
 
 async function logIn(event) {
@@ -219,6 +225,8 @@ client.on("state", ({ state, via, why }) => {
   show("state", STATES[state]());
   show("via", TRANSPORTS[via]);
   show("connection", client.socket.connection);
+  for (const control of element("chat-form").elements) control.disabled = state === "closed";
+  showMembers();
   if (state === "waiting") tell(why);
   if (state === "open") notice("connection", null);
   if (state === "waiting") notice("connection", `${why} This page comes back by itself.`, { label: "Now", act: () => client.socket.open() });
@@ -241,8 +249,7 @@ client.on("open", ({ via }) => {
 });
 
 client.on("gap", ({ topic, missed }) => {
-  if (topic === null) tell(`${missed} messages found no room on the server.`);
-  else if (room.isFull) tell("Something was missed for good: the server does not have it any more.");
+  if (topic === null) tell(`${missed} messages found no room on the server.`); // of a topic, `resumed` has said it
 });
 
 client.on("error", ({ code, message }) => {
@@ -295,13 +302,18 @@ function heard(data, { from }) {
 
 client.on("resumed", ({ topic, whole }) => {
   if (topic !== room.topic) return;
-  if (room.isFull && whole) tell(`Back in the ${room.name}: ${room.missed || "no"} ${room.missed === 1 ? "message was" : "messages were"} missed, and all are here.`);
+  if (room.isFull) tell(`Back in the ${room.name}: ${whole ? howMany(room.missed) : "the server does not have all of it any more"}.`);
   if (room.isFull && room.wasDropped) seen("drop");
   room.isFull = true;
   room.wasDropped = false;
 });
 
 client.on("close", () => void (room.missed = 0));
+
+function howMany(missed) {
+  if (!missed) return "nothing was missed";
+  return missed === 1 ? "one message was missed, and is here" : `${missed} messages were missed, and all are here`;
+}
 
 client.on("presence", showMembers);
 client.on("joined", ({ topic, member }) => entering(topic, member, "came in"));

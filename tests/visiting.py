@@ -77,7 +77,8 @@ def said(page: Page) -> list[str]:
 
 
 def picture(page: Page, name: str, **options: Any) -> Path:
-    """Keep a screenshot."""
+    """Keep a screenshot, from the top."""
+    page.evaluate("scrollTo(0, 0)")
     OUTPUT.mkdir(exist_ok=True)
     page.screenshot(path=(path := OUTPUT / f"{name}.png"), **options)
     return path
@@ -88,6 +89,8 @@ def complaints(page: Page) -> list[str]:
     modules = os.environ.get("WSHTTP_NODE_MODULES")
     axe = Path(modules or ROOT / ".venv" / "node" / "node_modules") / "axe-core" / "axe.min.js"
     if not axe.is_file():
-        pytest.skip("there is no axe-core; `npm install --prefix FOLDER axe-core`, and WSHTTP_NODE_MODULES=FOLDER/node_modules")
+        pytest.skip(
+            "there is no axe-core; `npm install --prefix FOLDER axe-core`, and WSHTTP_NODE_MODULES=FOLDER/node_modules"
+        )
     page.evaluate(axe.read_text())
     return page.evaluate(RUN_AXE)

@@ -9,11 +9,12 @@ export function ask(title, text, yes) {
   element("ask-yes").hidden = false;
   element("ask-no").textContent = "Cancel";
   element("ask-progress").hidden = true;
+  // The answer is given when the dialog has closed: its event comes late, and must not meet the next question.
   return new Promise((resolve) => {
-    const answered = (answer) => { resolve(answer); element("ask").close(); };
-    element("ask-yes").onclick = () => answered(true);
-    element("ask-no").onclick = () => answered(false);
-    element("ask").onclose = () => resolve(false);
+    let answer = false;
+    element("ask-yes").onclick = () => { answer = true; element("ask").close(); };
+    element("ask-no").onclick = () => element("ask").close();
+    element("ask").onclose = () => resolve(answer);
     element("ask").showModal();
     element("ask-no").focus(); // a key too many must not end anything
   });
@@ -43,9 +44,16 @@ export async function withProgress(title, total, inWords, work) {
       element("ask-count").textContent = inWords(done, total);
     }, stopping.signal);
   } finally {
-    element("ask").onclose = null;
-    element("ask").close();
+    await close();
   }
+}
+
+function close() {
+  return new Promise((resolve) => {
+    element("ask").onclose = resolve;
+    if (element("ask").open) element("ask").close();
+    else resolve();
+  });
 }
 
 function show(title, text) {

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from browsing import basic
+from narrow_network import without_websockets
 from processes import ROOT, serving
-from visiting import DESKTOP, PASSWORD, PHONE, Serve, Visit, complaints, log_in, picture, said, say, wait_for_state
+from visiting import (
+    DESKTOP,
+    PASSWORD,
+    PHONE,
+    USER,
+    Serve,
+    Visit,
+    complaints,
+    log_in,
+    picture,
+    said,
+    say,
+    wait_for_state,
+)
 
 SHORT = {"idle_timeout": "8s", "warn_before": "4s"}
 """A life that a test can wait for, and not so short that a slow machine misses the warning."""
@@ -120,6 +135,21 @@ def test_session_that_nobody_uses_ends_on_the_page(serve: Serve, visit: Visit) -
     assert visitor.faults == []
 
 
+@pytest.mark.feature("W11")
+def test_end_by_an_administrator_is_said_on_the_page(serve: Serve, visit: Visit) -> None:
+    """Both tabs are closed with the reason, and do not come back by themselves."""
+    visitor = visit()
+    server = serve()
+    pages = [visitor.arrive(server.address) for _ in range(2)]
+    ref = pages[0].locator("#ref").inner_text()
+    login = {"Authorization": basic(USER, PASSWORD)}
+    assert server.request("DELETE", f"/wshttp/admin/api/sessions/{ref}", headers=login).status < 300
+    for page in pages:
+        page.get_by_role("alert").get_by_text("an administrator ended it").wait_for()
+        wait_for_state(page, "closed")
+    assert visitor.faults == []
+
+
 @pytest.mark.feature("W3", "W12")
 def test_rooms_carry_messages_and_presence(serve: Serve, visit: Visit) -> None:
     """Two visitors see each other and read each other, in the same room only; who comes later reads what was said."""
@@ -196,19 +226,20 @@ def test_blocked_websocket_becomes_a_stream(serve: Serve, visit: Visit) -> None:
     """Where no WebSocket gets through, the same page works over server-sent events: chat, session and end."""
     server = serve()
     visitor = visit()
-    visitor.context.route_web_socket("**/*", lambda line: line.close(code=4999))
-    visitor.context.add_init_script("window.WebSocket = class { constructor() { setTimeout(() => this.onclose?.({ code: 1006, reason: '' })); } close() {} };")
-    page = visitor.arrive(server.address)
-    assert "server-sent events" in page.locator("#state").inner_text()
-    other = visit().arrive(server.address)
-    say(page, "by post")
-    other.locator("#message-list li", has_text="by post").wait_for()
-    say(other, "by socket")
-    page.locator("#message-list li", has_text="by socket").wait_for()
-    page.get_by_role("button", name="End session").click()
-    page.get_by_role("alert").get_by_text("you ended it").wait_for()
-    wait_for_state(page, "closed")
-    assert visitor.faults == []
+    with without_websockets(server.port) as address:
+        page = visitor.arrive(address)
+        assert "server-sent events" in page.locator("#state").inner_text()
+        other = visit().arrive(server.address)
+        say(page, "by post")
+        other.locator("#message-list li", has_text="by post").wait_for()
+        say(other, "by socket")
+        page.locator("#message-list li", has_text="by socket").wait_for()
+        page.get_by_role("button", name="End session").click()
+        page.get_by_role("alert").get_by_text("you ended it").wait_for()
+        wait_for_state(page, "closed")
+        page.close()
+    assert len(visitor.faults) == 2, "each of the two attempts, and nothing else"
+    assert all("WebSocket connection" in fault for fault in visitor.faults)
 
 
 @pytest.mark.feature("W7")
@@ -224,10 +255,10 @@ def test_button_blocks_websockets_and_allows_them_again(serve: Serve, visit: Vis
     assert page.locator("[data-step=block][data-seen]").count() == 1, "a reload keeps what was seen"
 
 
-def test_page_without_users_says_how_to_make_one(serve: Serve, visit: Visit, tmp_path: object) -> None:
+def test_page_that_offers_no_log_in_says_how_to_get_one(serve: Serve, visit: Visit) -> None:
     """There is no form that could never work."""
-    page = visit().arrive(serve(auth={"users_file": f"{tmp_path}/none.htpasswd"}).address)
-    assert page.get_by_text("wshttp passwd").is_visible()
+    page = visit().arrive(serve(auth={"users_file": None}).address)
+    page.get_by_text("wshttp passwd").wait_for()
     assert page.locator("#login-form").is_hidden()
 
 
@@ -241,16 +272,20 @@ def test_text_of_others_is_never_markup(serve: Serve, visit: Visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("size", "viewport"), [("phone", PHONE), ("desktop", DESKTOP)])
-def test_layout_fits_and_is_accessible(serve: Serve, visit: Visit, size: str, viewport: dict[str, int], scheme: str) -> None:
+def test_layout_fits_and_is_accessible(
+    serve: Serve, visit: Visit, size: str, viewport: dict[str, int], scheme: str
+) -> None:
     """Nothing reaches beyond the screen, and axe-core has nothing to say, before the log-in and with a warning after it."""
     server = serve(session={"idle_timeout": "20m", "warn_before": "19m59s"})
     page = visit(viewport=viewport, color_scheme=scheme).arrive(server.address)
     say(visit().arrive(server.address), "Is anybody there?")
     say(page, "Yes, on a train.")
     page.locator("#message-list li", has_text="train").wait_for()
-    width = page.evaluate("document.documentElement.scrollWidth")
     picture(page, f"page-{size}-{scheme}", full_page=True)
-    assert width <= viewport["width"]
+    for width in (viewport["width"], 320):  # the narrowest that WCAG 2.2, 1.4.10, asks for
+        page.set_viewport_size({"width": width, "height": viewport["height"]})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.set_viewport_size(viewport)
     assert complaints(page) == []
     log_in(page)
     page.locator("#user", has_text="ada").wait_for()
@@ -267,7 +302,9 @@ def test_everything_can_be_reached_by_keyboard(serve: Serve, visit: Visit) -> No
     for _ in range(30):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
-        assert page.evaluate("document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none' || document.activeElement.type === 'radio'")
+        assert page.evaluate(
+            "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none' || document.activeElement.type === 'radio'"
+        )
     assert {"admin", "stay", "end", "drop", "block", "login-user", "login-password", "messages", "chat-text"} <= reached
 
 
@@ -278,3 +315,22 @@ def test_shipped_files_name_no_other_host() -> None:
         assert "http://" not in text.replace("http://www.w3.org", "")
         assert "https://" not in text
     assert PASSWORD not in (ROOT / "static" / "index.html").read_text()
+
+
+@pytest.mark.feature("U4")
+def test_ticket_opens_one_socket(serve: Serve, visit: Visit) -> None:
+    """The second WebSocket with it is refused before it opens; the page's own connection is not harmed."""
+    page = visit().arrive(serve().address)
+    outcomes = page.evaluate(
+        """async () => {
+            const { ticket } = await (await fetch("/wshttp/ticket", { method: "POST" })).json();
+            const open = () => new Promise((resolve) => {
+                const socket = new WebSocket(`${location.origin.replace("http", "ws")}/wshttp/socket?ticket=${ticket}`, "wshttp.v1");
+                socket.onopen = () => resolve("open");
+                socket.onerror = () => resolve("refused");
+            });
+            return [await open(), await open()];
+        }"""
+    )
+    assert outcomes == ["open", "refused"]
+    assert page.locator("#state").get_attribute("data-state") == "open"
