@@ -21,7 +21,7 @@ PIP := $(VENV_PYTHON) -m pip install --quiet
 # Passed to pytest: make test ARGS="-k cookie"
 ARGS ?=
 
-.PHONY: help run test faults bench clean redis-server
+.PHONY: help run test faults bench clean redis-server chromium
 
 help: ## print this
 	@echo 'make TARGET, where TARGET is one of:'
@@ -30,11 +30,11 @@ help: ## print this
 run: .venv/installed ## serve config/demo.yaml on http://127.0.0.1:8080/
 	@exec $(VENV_PYTHON) run.py --config config/demo.yaml
 
-test: .venv/installed-test redis-server ## lint, format, types and all tests (ARGS="..." goes to pytest)
+test: .venv/installed-test .venv/installed-node redis-server chromium ## lint, format, types and all tests (ARGS="..." goes to pytest)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
-	$(VENV_PYTHON) -m pytest $(ARGS)
+	WSHTTP_NODE_MODULES="$$(pwd -P)/.venv/node/node_modules" $(VENV_PYTHON) -m pytest $(ARGS)
 
 # The size of the long runs in per cent; the full one takes half an hour.
 FAULTS ?= 100
@@ -87,6 +87,20 @@ endif
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
+# The compiler that checks the types of the browser client, and the rules that check the pages for accessibility. Exact
+# versions, since others find other things; no scripts of packages are run. Without npm, their tests are skipped.
+NODE_PACKAGES := typescript@5.9.3 axe-core@4.14.1
+
+.venv/installed-node: .venv/made Makefile
+	@if command -v npm >/dev/null 2>&1; then \
+	    echo 'installing $(NODE_PACKAGES) into .venv/node'; \
+	    mkdir -p .venv/node && npm install --prefix .venv/node --no-save --ignore-scripts --no-audit --no-fund \
+	        --loglevel=error $(NODE_PACKAGES) >/dev/null && touch $@ || \
+	    echo 'That did not work: the tests of types and accessibility are skipped.'; \
+	else \
+	    echo 'There is no npm: the tests of types and accessibility are skipped. On Debian: sudo apt-get install npm'; \
+	fi
+
 # --- what the tests need of the system ------------------------------------------------------------
 
 # The servers that the tests start are their own; a service that the package starts is neither used nor harmed.
@@ -100,4 +114,14 @@ redis-server:
 	    echo 'On Debian and Ubuntu: sudo apt-get install redis-server'; \
 	    echo 'Elsewhere: Redis 7.0 or newer, or Valkey, with redis-server or valkey-server on the PATH.'; \
 	    exit 1; \
+	fi
+
+chromium:
+	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || [ -n "$$WSHTTP_CHROMIUM" ] || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo 'installing chromium, in which the tests open the pages'; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium; } >/dev/null; \
+	else \
+	    echo 'There is no chromium: the tests in a browser are skipped.'; \
+	    echo 'On Debian: sudo apt-get install chromium. Elsewhere name one: make test WSHTTP_CHROMIUM=/path/to/chrome'; \
 	fi

@@ -1,63 +1,39 @@
-// The first page: what the socket tells about the session is shown; what the server does not offer is not.
-// It asks for nothing that could fail: the socket's welcome says what there is.
+// The tour: everything on this page is what the client tells, and what the visitor does with it.
 
-const API = document.documentElement.dataset.api;
-const TOPIC = "chat";
+import { connect } from "./wshttp.js";
+import { Network } from "./network.js";
+
+const PREFIX = document.documentElement.dataset.api;
 const KEPT_MESSAGES = 200;
+const KEPT_LINES = 100;
+const DROPPED_FOR = 5; // seconds
+const HUES = 6;
+const FROM_THE_BEGINNING = { life: "", offset: 0 }; // no life has this name, so all that is kept of the present one comes
+const TRANSPORTS = { websocket: "WebSocket", stream: "server-sent events" };
+const TITLE = document.title;
 
-const CLOSED = {
-  1000: "The server said goodbye.",
-  1001: "The server is going away.",
-  1002: "The server did not understand this page.",
-  1003: "The server does not take this kind of message.",
-  1006: "The connection was lost without a word.",
-  1007: "The server got text that is not UTF-8.",
-  1008: "This page may not talk to the server any more.",
-  1009: "A message was too big for the server.",
-  1011: "Something went wrong on the server, or this page did not answer in time.",
-  1013: "The server has too much to do, or this page was too slow or too busy.",
-  4000: "The session was renewed; this page comes back by itself.",
-  4001: "The session has ended: you ended it, here or in another tab.",
-  4002: "The session has ended: nobody used it for too long.",
-  4003: "The session has ended: it has reached its greatest age.",
-  4004: "The session has ended: another one took its place.",
-  4005: "The session has ended: there were too many.",
-  4006: "The session has ended: an administrator ended it.",
-  4007: "The session has ended: the user or the password has changed.",
-  4008: "An administrator closed this connection.",
-};
+const network = new Network();
+const { fetch, WebSocket, EventSource } = network;
+const client = connect({ prefix: PREFIX, fetch, WebSocket, EventSource });
 
 const element = (id) => document.getElementById(id);
-const show = (id, text) => { element(id).textContent = text ?? "–"; };
+const show = (id, text) => void (element(id).textContent = text ?? "–");
 
-let socket = null;
-let session = null; // as the server told it last, with the moment when it did
-let members = new Map(); // who is in the chat, by ref
-
-// --- the session ---
-
-function showSession(told) {
-  session = told && { ...told, toldAt: performance.now() };
-  show("ref", session?.ref);
-  show("user", session && (session.user ?? "anonymous"));
-  show("roles", session?.roles?.join(", ") || null);
-  show("identity", session?.identity);
-  show("connections", session?.connections);
-  show("created", session && new Date(session.created_at * 1000).toLocaleTimeString());
-  element("stay").disabled = element("end").disabled = !session;
-  element("end").textContent = session?.user ? "Log out" : "End session";
-  element("left").max = session?.expires_in || 1;
-  showCountdown();
+/** Make an element with text in it. */
+function made(name, text, data = {}) {
+  const node = document.createElement(name);
+  Object.assign(node.dataset, data);
+  node.append(text);
+  return node;
 }
 
-function showCountdown() {
-  const passed = session ? (performance.now() - session.toldAt) / 1000 : 0;
-  const left = session?.expires_in == null ? null : Math.max(0, session.expires_in - passed);
-  const longest = session?.absolute_expires_in == null ? null : Math.max(0, session.absolute_expires_in - passed);
-  show("countdown", left === null ? (session ? "No limit" : "–") : inWords(left));
-  element("countdown-label").hidden = left === null;
-  element("left").value = left ?? 0;
-  show("absolute", longest === null ? null : `in ${inWords(longest)}`);
+/** Add to a list that keeps so many, and stay at its end unless somebody reads further up. */
+function add(list, item, most) {
+  const box = list.parentElement;
+  const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  list.append(item);
+  while (list.children.length > most) list.firstElementChild.remove();
+  if (isAtEnd) box.scrollTop = box.scrollHeight;
 }
 
 function inWords(seconds) {
@@ -67,180 +43,329 @@ function inWords(seconds) {
   return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 
-function notice(text) {
-  element("notice").textContent = text ?? "";
-  element("notice").hidden = !text;
+function howOften(times) {
+  return ["never", "once", "twice"][times] ?? `${times} times`;
 }
 
-// --- the socket ---
+// --- what is told to the visitor ------------------------------------------------------------------------
 
-function connect() {
-  const url = new URL(`${API}/socket`, location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  showState("connecting", "Connecting");
-  show("address", url.href);
-  element("reconnect").hidden = true;
-  socket = new WebSocket(url, "wshttp.v1");
-  let opened = false;
-  socket.onopen = () => { opened = true; };
-  socket.onmessage = (event) => {
-    const message = JSON.parse(event.data);
-    on[message.type]?.(message);
-  };
-  socket.onclose = (event) => closed(event, opened);
+/** What wants attention, the most urgent first: only that is shown. */
+const notices = { connection: null, warning: null, problem: null };
+
+function notice(kind, text, button = null) {
+  notices[kind] = text && { text, button };
+  const urgent = notices.connection ?? notices.warning ?? notices.problem;
+  if (element("banner-text").textContent !== (urgent?.text ?? "")) show("banner-text", urgent?.text ?? "");
+  if (!urgent?.button && document.activeElement === element("banner-button")) element("stay").focus();
+  element("banner-button").hidden = !urgent?.button;
+  element("banner-button").textContent = urgent?.button?.label ?? "";
+  element("banner-button").onclick = urgent?.button?.act ?? null;
+  element("banner").hidden = !urgent;
 }
 
-function closed({ code, reason }, opened) {
-  showSession(null);
-  show("connection", null);
-  show("subprotocol", null);
-  element("login").hidden = true;
-  element("chat").hidden = true;
-  if (code === 4000) return connect();
-  const said = reason ? `${code}, ${reason}` : code;
-  showState("closed", `Closed (${said})`);
-  notice(opened ? CLOSED[code] ?? "The server closed the socket." : "The server did not open a socket for this page.");
-  element("reconnect").hidden = false;
+let lastTold = null;
+
+function tell(text) {
+  if (text === lastTold) return; // each attempt in vain, for one
+  lastTold = text;
+  const item = made("li", text);
+  item.prepend(made("time", new Date().toLocaleTimeString()), " ");
+  add(element("log"), item, KEPT_LINES);
 }
 
-/** Open the socket anew, as whoever this page is now. */
-function comeBack() {
-  socket.onclose = socket.onmessage = null;
-  socket.close(1000, "bye");
-  connect();
+/** Tick off what the visitor has seen. A reload keeps it, a new tab begins anew. */
+function seen(step) {
+  const item = document.querySelector(`[data-step="${step}"]`);
+  if (item.dataset.seen) return;
+  item.dataset.seen = "yes";
+  item.prepend(made("span", "Done: "));
+  item.firstChild.className = "unseen";
+  remember(step);
 }
 
-function showState(state, text) {
-  element("state").dataset.state = state;
-  show("state", text);
-}
-
-function send(message) {
-  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
-}
-
-const on = {
-  welcome(message) {
-    showState("open", "Open");
-    notice(null);
-    show("connection", message.connection);
-    show("subprotocol", socket.protocol);
-    showSession(message.session);
-    element("login").hidden = !message.offers.login || Boolean(message.session.user);
-    if (message.offers.topics.some((glob) => matches(glob, TOPIC))) send({ type: "subscribe", topic: TOPIC, id: TOPIC });
-  },
-  session(message) {
-    notice(null);
-    showSession(message.session);
-  },
-  expiring(message) {
-    notice(`Your session ends in ${inWords(message.seconds)} unless you stay.`);
-  },
-  presence(message) {
-    if (message.topic !== TOPIC) return;
-    members = new Map(message.members.map((member) => [member.ref, member]));
-    element("chat").hidden = false;
-    showMembers();
-  },
-  joined({ topic, member }) {
-    if (topic === TOPIC) members.set(member.ref, member);
-    showMembers();
-  },
-  left({ topic, member }) {
-    if (topic === TOPIC) members.delete(member.ref);
-    showMembers();
-  },
-  message({ topic, data, from }) {
-    if (topic === TOPIC) showMessage(nameOf(from), String(data?.text ?? data));
-  },
-  ok({ expires_in }) {
-    if (session && expires_in !== undefined) showSession({ ...session, expires_in });
-  },
-  error({ detail }) {
-    notice(detail);
-  },
-};
-
-/** Tell whether `topic` matches a glob in which `*` stands for any characters and `?` for one. */
-function matches(glob, topic) {
-  const pattern = glob.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".");
-  return new RegExp(`^${pattern}$`).test(topic);
-}
-
-// --- the chat ---
-
-function nameOf({ ref, user }) {
-  const name = user ?? `guest ${ref.slice(0, 6)}`;
-  return ref === session?.ref ? `${name} (you)` : name;
-}
-
-function showMembers() {
-  show("members", [...members.values()].map(nameOf).join(", ") || "nobody");
-}
-
-function showMessage(name, text) {
-  const list = element("messages");
-  const item = document.createElement("li");
-  const who = document.createElement("b");
-  who.textContent = name;
-  item.append(who, text);
-  list.append(item);
-  if (list.children.length > KEPT_MESSAGES) list.firstChild.remove();
-  list.scrollTop = list.scrollHeight;
-}
-
-// --- what the visitor does ---
-
-/** Call the API and return its answer, or null after saying what went wrong. */
-async function call(method, path, body) {
-  const options = { method };
-  if (body) Object.assign(options, { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+function remember(step) {
   try {
-    return await fetch(API + path, options);
+    sessionStorage.setItem(`tour:${step}`, "seen");
   } catch {
-    notice("The server does not answer.");
-    return null;
+    // A browser that keeps nothing forgets this, too.
   }
+}
+
+function recall() {
+  try {
+    for (const { dataset } of element("tour").children) if (sessionStorage.getItem(`tour:${dataset.step}`)) seen(dataset.step);
+  } catch {
+    // The same.
+  }
+}
+
+// --- the session ----------------------------------------------------------------------------------------
+
+let shown = { ref: null, user: null, connections: 0 }; // what the page showed last
+let longest = 1; // seconds that were left of this session at any time
+let warnedAt = null; // with so many seconds left
+
+function showSession(session) {
+  const { ref, user, roles, connections, identity, createdAt } = session;
+  const isThere = ref !== null;
+  show("ref", ref);
+  show("user", isThere ? user ?? "anonymous" : null);
+  show("roles", roles.join(", ") || null);
+  show("connections", isThere ? connections : null);
+  show("identity", identity);
+  show("created", createdAt?.toLocaleTimeString());
+  element("stay").disabled = element("end").disabled = !isThere;
+  element("end").textContent = user ? "Log out" : "End session";
+  tellChanges(session);
+  if (ref !== shown.ref) longest = 1;
+  shown = { ref, user, connections };
+  showLogin();
+  showMembers();
+  showCountdown();
+}
+
+function tellChanges({ ref, user, connections, createdAt }) {
+  if (ref === null) return;
+  if (ref !== shown.ref) tell(`This page has a session, begun at ${createdAt.toLocaleTimeString()}.`);
+  else if (user && user !== shown.user) tell(`Logged in as ${user}: the same session, with a new token.`);
+  else if (connections && shown.connections && connections !== shown.connections) tell(`The session has ${connections} open ${connections === 1 ? "socket" : "sockets"}.`);
+  if (user) seen("login");
+  if (connections > 1) seen("tabs");
+}
+
+function showCountdown() {
+  const [left, latest] = [client.session.expiresIn(), client.session.absoluteExpiresIn()];
+  const isThere = client.session.ref !== null;
+  longest = Math.max(longest, left ?? 0);
+  if (warnedAt !== null && (left === null || left > warnedAt + 1)) unwarn();
+  show("countdown", left === null ? (isThere ? "No limit" : "–") : inWords(left));
+  element("countdown-label").hidden = left === null;
+  element("left").max = longest;
+  element("left").value = left ?? 0;
+  show("absolute", latest === null ? null : `in ${inWords(latest)}`);
+  document.title = warnedAt !== null ? `${inWords(left)} left · wshttp` : TITLE;
+}
+
+/** It lives on, or is over: whoever kept it alive, there is nothing to warn of any more. */
+function unwarn() {
+  warnedAt = null;
+  notice("warning", null);
+}
+
+client.on("session", showSession);
+
+client.on("expiring", ({ seconds }) => {
+  warnedAt = seconds;
+  tell(`Warned: the session ends in ${inWords(seconds)}.`);
+  showCountdown();
+  notice("warning", `Your session ends in ${inWords(seconds)} unless you stay.`, { label: "Stay", act: stay });
+});
+
+client.on("ended", ({ reason, text }) => {
+  tell(text);
+  if (reason !== null && reason !== "shutdown") seen("end");
+});
+
+async function stay() {
+  const wasWarned = notices.warning !== null;
+  if ((await done(client.touch())) && wasWarned) seen("stay");
+  showCountdown();
+}
+
+/** Wait for what was asked; tell whether it worked. What did not is told by the event `error`. */
+async function done(promise) {
+  return promise.then(() => true, () => false);
+}
+
+// --- the log-in -----------------------------------------------------------------------------------------
+
+let isLoggingIn = false; // what goes wrong then is told beside the form
+
+function showLogin() {
+  const { login } = client.socket.offers;
+  element("login").hidden = client.session.user !== null || login === undefined;
+  element("login-form").hidden = !login;
+  element("login-how").open ||= login === false;
 }
 
 async function logIn(event) {
   event.preventDefault();
   const form = event.target;
   const button = form.querySelector("button");
-  button.disabled = true;
+  button.disabled = isLoggingIn = true;
   show("login-error", "");
-  const answer = await call("POST", "/login", Object.fromEntries(new FormData(form)));
-  button.disabled = false;
-  if (answer?.ok) {
+  try {
+    await client.login(form.user.value, form.password.value);
     form.reset();
-    // A renewed session closes its sockets with 4000. That of an address has no user: another has begun beside it.
-    if ((await answer.json()).ref !== session?.ref) comeBack();
-  } else if (answer) show("login-error", await refusal(answer));
+  } catch (error) {
+    show("login-error", refusal(error));
+  }
+  button.disabled = isLoggingIn = false;
 }
 
-async function refusal(answer) {
-  if (answer.status === 401) return "User or password is wrong.";
-  if (answer.status === 429) return `Too many attempts. Try again in ${inWords(Number(answer.headers.get("Retry-After")) || 60)}.`;
-  const problem = await answer.json().catch(() => ({}));
-  return problem.detail ?? problem.title ?? `The server answered ${answer.status}.`;
+function refusal({ code, retryAfter, message }) {
+  if (code === "bad-credentials") return "User or password is wrong.";
+  if (code === "too-many-requests") return `Too many attempts. Try again in ${inWords(retryAfter ?? 60)}.`;
+  return message;
 }
 
-async function stay() {
-  const answer = await call("POST", "/session/touch");
-  if (answer?.ok) on.session({ session: await answer.json() });
+// --- the connection -------------------------------------------------------------------------------------
+
+const STATES = {
+  connecting: () => "Connecting",
+  open: () => `Connected by ${TRANSPORTS[client.socket.via]}`,
+  waiting: () => "Connection lost",
+  closed: () => "Not connected",
+};
+
+let returns = -1; // the first time is none
+
+client.on("state", ({ state, via, why }) => {
+  element("state").dataset.state = state;
+  show("state", STATES[state]());
+  show("via", TRANSPORTS[via]);
+  show("connection", client.socket.connection);
+  for (const control of element("chat-form").elements) control.disabled = state === "closed";
+  showMembers();
+  if (state === "waiting") tell(why);
+  if (state === "open") notice("connection", null);
+  if (state === "waiting") notice("connection", `${why} This page comes back by itself.`, { label: "Now", act: () => client.socket.open() });
+  if (state === "closed") notice("connection", why, beginning());
+});
+
+/** What is left to do where the connection does not come back by itself. */
+function beginning() {
+  if (client.session.ref !== null) return { label: "Connect again", act: () => client.socket.open() };
+  return { label: "Begin a new session", act: () => void done(client.start()) };
 }
 
-function say(event) {
+client.on("open", ({ via }) => {
+  returns += 1;
+  show("returns", howOften(returns));
+  tell(`Connected by ${TRANSPORTS[via]}.`);
+  if (via === "stream") seen("block");
+  notice("problem", null);
+  showLogin();
+});
+
+client.on("gap", ({ topic, missed }) => {
+  if (topic === null) tell(`${missed} messages found no room on the server.`); // of a topic, `resumed` has said it
+});
+
+client.on("error", ({ code, message }) => {
+  if (isLoggingIn || code === "connection-lost") return;
+  tell(message);
+  notice("problem", message);
+});
+
+function drop() {
+  element("drop").disabled = true;
+  tell(`The connection is dropped for ${DROPPED_FOR} s.`);
+  room.wasDropped = true;
+  network.cut();
+  setTimeout(() => {
+    network.mend();
+    element("drop").disabled = false;
+  }, DROPPED_FOR * 1000);
+}
+
+/** Block WebSockets; or begin anew without that, as the client would try one only after minutes. */
+function block() {
+  const button = element("block");
+  if (button.dataset.blocked) return location.reload();
+  button.dataset.blocked = "yes";
+  button.textContent = "Allow WebSockets";
+  tell("WebSockets are blocked: after two attempts the page does without.");
+  network.blockWebSockets();
+}
+
+// --- rooms ----------------------------------------------------------------------------------------------
+
+let room; // the one that this page is in
+
+function enter(name) {
+  if (room) client.unsubscribe(room.topic);
+  // `isFull`: what was said before this page came is there. `missed`: what came since the connection is back.
+  const entered = (room = { name, topic: `room.${name}`, isFull: false, wasDropped: false, missed: 0 });
+  element("message-list").replaceChildren();
+  showMembers();
+  void done(client.subscribe(room.topic, (data, message) => entered === room && heard(data, message), { after: FROM_THE_BEGINNING }));
+}
+
+function heard(data, { from }) {
+  room.missed += 1;
+  const isOurs = from !== null && from.ref === client.session.ref;
+  const item = made("li", made("b", nameOf(from)), { hue: hueOf(from), ours: isOurs ? "yes" : "" });
+  item.append(" ", String(data?.text ?? data));
+  add(element("message-list"), item, KEPT_MESSAGES);
+}
+
+client.on("resumed", ({ topic, whole }) => {
+  if (topic !== room.topic) return;
+  if (room.isFull) tell(`Back in the ${room.name}: ${whole ? howMany(room.missed) : "the server does not have all of it any more"}.`);
+  if (room.isFull && room.wasDropped) seen("drop");
+  room.isFull = true;
+  room.wasDropped = false;
+});
+
+client.on("close", () => void (room.missed = 0));
+
+function howMany(missed) {
+  if (!missed) return "nothing was missed";
+  return missed === 1 ? "one message was missed, and is here" : `${missed} messages were missed, and all are here`;
+}
+
+client.on("presence", showMembers);
+client.on("joined", ({ topic, member }) => entering(topic, member, "came in"));
+client.on("left", ({ topic, member }) => entering(topic, member, "left"));
+
+function entering(topic, member, what) {
+  if (topic !== room.topic) return;
+  showMembers();
+  add(element("message-list"), made("li", `${nameOf(member)} ${what}`, { system: "yes" }), KEPT_MESSAGES);
+}
+
+function showMembers() {
+  const members = room && client.socket.state === "open" ? client.members(room.topic) : [];
+  const names = members.map((member) => made("span", nameOf(member), { hue: hueOf(member) }));
+  element("members").replaceChildren(...(names.length ? names : ["nobody"]));
+}
+
+function nameOf(member) {
+  if (member === null) return "the server";
+  const name = member.user ?? `guest ${member.ref.slice(0, 4)}`;
+  return member.ref === client.session.ref ? `${name} (you)` : name;
+}
+
+/** Give everybody a colour, the same on every page. */
+function hueOf(member) {
+  return member === null ? "" : String(parseInt(member.ref.slice(-4), 16) % HUES);
+}
+
+/** Say something; while the connection is away it waits, and that can be seen. */
+async function say(event) {
   event.preventDefault();
   const text = element("chat-text").value.trim();
-  if (text) send({ type: "publish", topic: TOPIC, data: { text }, id: "say" });
   event.target.reset();
+  if (!text) return;
+  const waits = client.socket.state === "open" ? null : made("li", `${text} (waits for the connection)`, { system: "yes" });
+  if (waits) add(element("message-list"), waits, KEPT_MESSAGES);
+  if (await done(client.publish(room.topic, { text }))) seen("say");
+  else element("chat-text").value ||= text;
+  waits?.remove();
 }
+
+// --- what the visitor does ------------------------------------------------------------------------------
 
 element("login-form").addEventListener("submit", logIn);
 element("chat-form").addEventListener("submit", say);
+element("rooms").addEventListener("change", ({ target }) => enter(target.value));
 element("stay").addEventListener("click", stay);
-element("end").addEventListener("click", () => call("DELETE", "/session"));
-element("reconnect").addEventListener("click", connect);
+element("end").addEventListener("click", () => done(client.endSession()));
+element("drop").addEventListener("click", drop);
+element("block").addEventListener("click", block);
+element("admin").href = `${PREFIX}/admin/`;
+recall();
+showLogin();
+enter(document.querySelector("[name=room]:checked").value);
 setInterval(showCountdown, 1000);
-connect();

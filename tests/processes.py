@@ -24,6 +24,22 @@ PATIENCE = 20.0
 
 SERVE = (sys.executable, "-m", "wshttp", "serve")
 
+ON_ANY_FREE_PORT = """
+import runpy, sys
+import wshttp.network as network
+bind = network.bind_tcp
+network.bind_tcp = lambda host, port, **options: bind(host, 0, **options)
+def listen(application, port, address):
+    server = application.listen_on(0, address)
+    [socket] = server._sockets.values()
+    print(f"wshttp listening on http://127.0.0.1:{socket.getsockname()[1]}", flush=True)
+    return server
+from tornado.web import Application
+Application.listen_on, Application.listen = Application.listen, listen
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+"""Runs a program whose settings are its own, and has it listen elsewhere; one without a `Server` says where, too."""
+
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment without settings of ours, in which Python finds this tree; its warnings are errors."""

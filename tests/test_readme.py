@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE, ROOT, serving
+from processes import ON_ANY_FREE_PORT, PATIENCE, ROOT, serving
 from typer.testing import CliRunner
 from websockets.sync.client import connect
 
@@ -26,22 +26,6 @@ PROGRAMS = [*SHOWN, *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 ALL = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 BLOCK = re.compile(r"^([ ]*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-
-ON_ANY_FREE_PORT = """
-import runpy, sys
-import wshttp.network as network
-bind = network.bind_tcp
-network.bind_tcp = lambda host, port, **options: bind(host, 0, **options)
-def listen(application, port, address):
-    server = application.listen_on(0, address)
-    [socket] = server._sockets.values()
-    print(f"wshttp listening on http://127.0.0.1:{socket.getsockname()[1]}", flush=True)
-    return server
-from tornado.web import Application
-Application.listen_on, Application.listen = Application.listen, listen
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-"""Runs a program whose settings are its own, and has it listen elsewhere; one without a `Server` says where, too."""
 
 ELSEWHERE = {"curl", "git", "cd", "sudo", "export", "openssl", "systemctl", "journalctl"}
 """Commands of others."""

@@ -43,15 +43,16 @@ def test_callbacks_have_a_name_a_decorator_and_a_row() -> None:
 
 
 def test_calls_of_the_api_have_a_row() -> None:
-    """What is routed under `api.prefix`, by path and method, is what the table of calls lists."""
+    """What is routed under `api.prefix`, by path and method, is what the tables of calls list."""
     calls = set()
     for rule in Server().application.wildcard_router.rules:
         if isinstance(rule.matcher, PathMatches) and rule.target is not ApiNothing:
             pattern = rule.matcher.regex.pattern.removesuffix("$")
-            path = re.sub(r"\(.*?\)", "{ref}", pattern.removeprefix("/wshttp"))
+            path = re.sub(r"\(.*?\)", "{}", pattern.removeprefix("/wshttp"))
             calls |= {f"{method} {path}" for method in methods_of(rule.target)}
-    rows = {re.match(r"`((?:GET|POST|PUT|PATCH|DELETE) /.*?)`", row[0]) for row in rows_of("wire.md")} - {None}
-    assert {row[1] for row in rows if row is not None} == calls
+    rows = [row[0] for page in ("wire.md", "admin.md") for row in rows_of(page)]
+    told = {re.match(r"`((?:GET|POST|PUT|PATCH|DELETE) /.*?)`", row) for row in rows} - {None}
+    assert {re.sub(r"{\w+}", "{}", call[1]) for call in told if call is not None} == calls
 
 
 def methods_of(handler: type[RequestHandler]) -> set[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from processes import ROOT, environment, serving
 
-SOURCES = ["wshttp", "static", "config", "docs", "tests", "benchmarks"]
+SOURCES = ["wshttp", "static", "config", "docs", "examples", "tests", "benchmarks"]
 UNWANTED = shutil.ignore_patterns("__pycache__", ".*", "*.htpasswd")
 
 APP = """

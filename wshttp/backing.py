@@ -11,7 +11,7 @@ from wshttp.sessions.clock import Clock
 from wshttp.sessions.shared import Shared
 from wshttp.sessions.store import Store
 from wshttp.stores.memory import MemoryStore
-from wshttp.stores.memory_shared import MemoryShared
+from wshttp.stores.memory_shared import MAX_KEPT, MemoryShared
 from wshttp.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ class Backing:
 
     store: Store
     shared: Shared
+    """What holds back who asks too often."""
+    kept: Shared
+    """What is there for clients to come: tickets, histories, queues. Apart, so that nobody who fills this, message by
+    message, washes away the counters that hold him back."""
     broker: Broker | None = None
     """`None` where this process is the only one."""
     copies: Copies | None = None
@@ -39,14 +43,15 @@ def backing_of(settings: Settings, clock: Clock, store: Store | None = None) -> 
     Raises `ConfigurationError` where a package is missing.
     """
     if store is not None:
-        return Backing(store, MemoryShared(clock))
+        return Backing(store, MemoryShared(clock), MemoryShared.for_clients(clock))
     match settings.store.kind:
         case "redis":
             return _on_redis(settings, clock)
         case "sqlite":
-            return Backing(SqliteStore(settings.store.path, clock, timeout=settings.store.timeout), MemoryShared(clock))
+            store = SqliteStore(settings.store.path, clock, timeout=settings.store.timeout)
+            return Backing(store, MemoryShared(clock), MemoryShared.for_clients(clock))
         case _:
-            return Backing(MemoryStore(clock), MemoryShared(clock))
+            return Backing(MemoryStore(clock), MemoryShared(clock), MemoryShared.for_clients(clock))
 
 
 def _on_redis(settings: Settings, clock: Clock) -> Backing:
@@ -70,6 +75,9 @@ def _on_redis(settings: Settings, clock: Clock) -> Backing:
     return Backing(
         store,
         RedisShared(store.link, chosen.prefix, timeout=chosen.timeout, node=node),
+        RedisShared(
+            store.link, chosen.prefix, timeout=chosen.timeout, node=f"{node}.kept", part="kept", max_keys=MAX_KEPT
+        ),
         RedisBroker(store.link, chosen.url, prefix=chosen.prefix, timeout=chosen.timeout, node=node),
         copies=store,
         node=node,

@@ -1,4 +1,4 @@
-"""The command line: serve, check, passwd."""
+"""The command line: serve, check, passwd, and what `cli_sessions` adds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from tornado import autoreload
 
+from wshttp import cli_sessions
 from wshttp.auth.passwords import DEFAULT_COST, hash_password
 from wshttp.auth.users_file import delete_user, write_user
 from wshttp.config import load_settings, settings_as_yaml, shipped
@@ -28,6 +29,9 @@ LOW_COST = 10
 """bcrypt's least cost by OWASP ASVS 5.0, appendix C."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+app.add_typer(cli_sessions.app, name="sessions")
 
 
 @app.callback()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from wshttp import logs, process
 from wshttp.auth.authentication import Authentication
+from wshttp.auth.tickets import Tickets
 from wshttp.auth.watch import UsersWatch
 from wshttp.backing import Backing, backing_of
 from wshttp.config import Settings, load_settings, merged_settings, reload_differences
@@ -75,11 +76,12 @@ class Server(CallbackDecorators, RouteDecorators):
             clock=clock,
             store_timeout=settings.store.timeout,
         )
-        self.hub = Hub(settings, self.callbacks, clock)
+        self.hub = Hub(settings, self.callbacks, clock, backing.kept)
         self.sessions.notifier = self.hub
         authentication = Authentication(settings.auth, self.callbacks, backing.shared, clock)
         users = UsersWatch(authentication, self.sessions)
         self.site = Site(settings, self.sessions, self.hub, self.callbacks, authentication.authenticator, users)
+        self.site.tickets = Tickets(backing.kept)
         self._authentication = authentication
         self._network = Network(settings, clock)
         self.site.rates = self._network.rates
@@ -164,7 +166,7 @@ class Server(CallbackDecorators, RouteDecorators):
         Not ready, no new connections; requests finish and sockets get 1001, within `server.drain_timeout`; sessions end
         with `shutdown`, and their callbacks run.
         """
-        self.site.draining = True
+        self.site.begin_draining()
         timeout = self.settings.server.drain_timeout
         until = self._clock.monotonic() + timeout + LAST_CALLBACKS
         self._network.stop_accepting()
@@ -176,6 +178,7 @@ class Server(CallbackDecorators, RouteDecorators):
         await self.site.close(timeout=0)
         await self._network.close()
         self._files.close()
+        self.application.close()
         return undelivered
 
     async def _join(self) -> None:

@@ -151,7 +151,7 @@ ping_interval: 5s
 static:
 log: {level: loud, format: !!bool maybe}
 store: {kind: postgres, uri: x}
-admin: {users: [alice]}
+billing: {users: [alice]}
 """
 
 
@@ -177,13 +177,13 @@ def test_file_full_of_mistakes_has_every_mistake_reported_with_its_line(tmp_path
         "29: auth.protect[1].rolls: no such setting; did you mean `roles`?",
         "30: auth.protect[2].path: is missing",
         "31: websocket: wants keys of its own (ping_interval, ping_timeout, max_message_size, max_messages_per_second, compression,"
-        " allowed_origins, send_buffer_limit, on_slow, topics); got 7",
+        " allowed_origins, send_buffer_limit, on_slow, topics, history, queue); got 7",
         "32: ping_interval: no such setting; did you mean `websocket.ping_interval`?",
         "34: log.format: cannot be read as bool (put text in quotes)",
         "34: log.level: wants debug, info, warning or error; got 'loud'",
         "35: store.kind: wants memory, sqlite or redis; got 'postgres'",
         "35: store.uri: no such setting; did you mean `url`?",
-        "36: admin: no such setting; there are server, session, auth, websocket, static, uploads, rate, store, metrics, log, api, app",
+        "36: billing: no such setting; there are server, session, auth, websocket, static, uploads, rate, store, admin, metrics, log, api, app",
     ]  # fmt: skip
     told = [line.removeprefix(f"{file}:") for line in mistakes(file)]
     assert sorted(told) == sorted(expected)

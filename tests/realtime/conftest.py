@@ -19,6 +19,7 @@ from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
 from wshttp.realtime.relay import Relay
 from wshttp.sessions.session_list import SessionList
+from wshttp.sessions.shared import Shared
 from wshttp.stores.memory import MemoryStore
 from wshttp.testing import FakeClock
 
@@ -70,14 +71,16 @@ class FakeTransport:
 class Realm:
     """A session list and a hub, wired as a server wires them, on a fake clock."""
 
-    def __init__(self, clock: FakeClock, store: MemoryStore | None = None, **sections: Any) -> None:
+    def __init__(
+        self, clock: FakeClock, store: MemoryStore | None = None, kept: Shared | None = None, **sections: Any
+    ) -> None:
         self.clock = clock
         self.settings = Settings.model_validate(sections)
         session = self.settings.session
         store = store or MemoryStore(clock)
         self.sessions = SessionList(session, store, clock=clock)
         self.callbacks = self.sessions.callbacks
-        self.hub = Hub(self.settings, self.callbacks, clock)
+        self.hub = Hub(self.settings, self.callbacks, clock, kept)
         self.sessions.notifier = self.hub
 
     async def connect(

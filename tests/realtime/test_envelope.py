@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from serving import farewell, fetch, new_server, running, soon, until, websocket
+from serving import farewell, fetch, new_server, refusal, running, soon, until, websocket
 from websockets.asyncio.client import ClientConnection
 
 from wshttp import Server
@@ -81,7 +81,14 @@ async def test_welcome_comes_first_and_says_who_is_here() -> None:
             "version": 1,
             "connection": connection.id,
             "session": connection.session.describe(),
-            "offers": {"login": False, "topics": ["chat.*"]},
+            "offers": {
+                "login": False,
+                "ticket": True,
+                "stream": True,
+                "topics": ["chat.*"],
+                "history": 100,
+                "ping": True,
+            },
         }
 
 
@@ -101,6 +108,17 @@ async def test_client_without_subprotocol_is_served_too() -> None:
         assert json.loads(await soon(socket.recv()))["type"] == "welcome"
 
 
+async def test_client_of_another_version_is_told() -> None:
+    """Before the 101, in words; one that speaks this version, too, is served."""
+    async with running(new_server()) as base:
+        answer = await refusal(base, "/wshttp/socket", subprotocols=["wshttp.v2"])
+        assert answer.status_code == 400
+        assert "wshttp.v1" in json.loads(answer.body)["detail"]
+        async with websocket(base, "/wshttp/socket", subprotocols=["wshttp.v2", "wshttp.v1"]) as socket:
+            assert socket.subprotocol == "wshttp.v1"
+            assert json.loads(await soon(socket.recv()))["version"] == 1
+
+
 @pytest.mark.feature("L8")
 async def test_touch_moves_the_deadline_and_tells_all_sockets(clock: Any) -> None:
     """`touch` keeps the session alive; each of its sockets hears the new time to go."""
@@ -112,6 +130,42 @@ async def test_touch_moves_the_deadline_and_tells_all_sockets(clock: Any) -> Non
             clock.advance(60)
             assert await one.ask(type="touch") == {"type": "ok", "id": "?", "expires_in": 100}
             assert (await two.read_until("session"))["session"]["expires_in"] == 100
+
+
+@pytest.mark.feature("C5", "W5")
+async def test_ping_is_answered_at_once_and_is_no_activity(clock: Any) -> None:
+    """Browsers cannot see the server's pings: they ask for a sign of life, which keeps no session alive."""
+    server = new_server(clock, session={"idle_timeout": 100, "warn_before": 0})
+    busy, release = asyncio.Event(), asyncio.Event()
+
+    @server.on_message
+    async def slow(connection: Connection, data: Any) -> None:
+        busy.set()
+        await release.wait()
+
+    async with running(server) as base, client(base) as one:
+        await one.send(type="app")
+        await soon(busy.wait())
+        clock.advance(60)
+        for text in ('{"type":"ping"}', b'{ "type": "ping" }'):
+            await one.socket.send(text)
+            assert await one.read_until("pong", "error") == {"type": "pong"}
+        await one.send(type="ping", id=7)
+        assert await one.read_until("pong", "error") == {"type": "pong", "id": 7}
+        release.set()
+        clock.advance(50)
+        await server.sessions.sweep()
+        assert (await one.read_until("ended"))["reason"] == "idle"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"type":"ping","id":1e999}', '"ping"', '["ping"', '{"type":["ping"]}', '{"ping":"ping"}']
+)
+async def test_what_only_looks_like_a_ping_is_a_message(text: str) -> None:
+    """It is refused as any message of no known type."""
+    async with running(new_server()) as base, client(base) as one:
+        await one.socket.send(text)
+        assert (await one.read_until("pong", "error"))["code"] == "bad-request"
 
 
 @pytest.mark.feature("E9", "C1")
@@ -157,7 +211,8 @@ async def test_publish_reaches_all_in_the_topic_and_its_sender() -> None:
                 "data": {"text": "hello"},
                 "from": {"ref": session.ref, "user": "ann"},
             }
-            assert await ann.read_until("message") == await bob.read_until("message") == expected
+            heard = await ann.read_until("message")
+            assert heard == await bob.read_until("message") == expected | {"life": heard["life"], "offset": 1}
             answer = await ann.read_until("ok")
             assert (answer["id"], answer["receivers"]) == (7, 2)
             assert await eve.is_well()
@@ -452,6 +507,36 @@ async def test_request_sees_the_connections_of_its_session() -> None:
         async with client(base, **mine), client(base, **mine):
             answer = await fetch(base + "/wshttp/session", headers=mine["additional_headers"])
             assert json.loads(answer.body)["connections"] == 2
+
+
+@pytest.mark.feature("C5")
+async def test_app_message_with_an_id_is_answered_with_what_on_message_returns() -> None:
+    """Any JSON value, the first that is not `None`; without one, `ok` has no data, and without `id` there is no answer."""
+    server = new_server()
+    server.on_message(lambda connection, data: None)
+
+    @server.on_message
+    async def reply(connection: Connection, data: Any) -> Any:
+        return {"bytes": b"\xc3\xa4", "list": [1, {"a": None}], "none": None, "false": False}[data]
+
+    server.on_message(lambda connection, data: "second" if data == "list" else None)
+    async with running(server) as base, client(base) as one:
+        await one.send(type="app", data="list")
+        answers = [await one.ask(type="app", data=data) for data in ("list", "bytes", "false", "none")]
+        assert [answer.get("data", "nothing") for answer in answers] == [[1, {"a": None}], "ä", False, "nothing"]
+        assert all(answer["type"] == "ok" and answer["expires_in"] for answer in answers)
+
+
+@pytest.mark.feature("C5")
+async def test_answer_that_is_no_json_is_a_fault_of_the_server() -> None:
+    """The connection closes with 1011; the client is not left waiting."""
+    server = new_server()
+    server.on_message(lambda connection, data: object())
+    async with running(server) as base, client(base) as one:
+        await one.send(type="app", data=1)
+        assert await one.is_well()
+        await one.send(type="app", data=1, id=1)
+        assert await farewell(one.socket) == (1011, "internal error")
 
 
 @pytest.mark.parametrize("kind", ["raises", "never returns"])

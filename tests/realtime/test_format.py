@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from wshttp.realtime.format import ENVELOPE, PLAIN, size_of, to_json
+from wshttp.realtime.place import Place
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,29 @@ def test_envelope_says_what_a_message_is() -> None:
         "from": {"ref": "r", "user": "ann"},
     }
     assert json.loads(ENVELOPE.published("news", None, None))["from"] is None
+    kept = json.loads(ENVELOPE.published("news", None, None, Place("a", 7)))
+    assert (kept["life"], kept["offset"]) == ("a", 7)
+    assert json.loads(ENVELOPE.queued(b"late")) == {"type": "app", "data": "late", "queued": True}
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ('{"type":"ping"}', {"type": "pong"}),
+        (b'{"type": "ping", "id": [1]}', {"type": "pong", "id": [1]}),
+        ('{"type":"touch","id":"ping"}', None),
+        ('{"type":"ping","id":1e999}', None),
+        ('{"type":"ping","id":NaN}', None),
+        ("[" * 50 + '"ping"', None),
+        (b'\xff"ping"', None),
+        ('{"type":"ping","id":"' + "x" * 100 + '"}', None),
+    ],
+)
+def test_ping_has_a_reflex(message: str | bytes, answer: Any) -> None:
+    """A small message that says nothing else is answered at once; anything else goes its usual way."""
+    reply = ENVELOPE.reflex(message)
+    assert (reply if reply is None else json.loads(reply)) == answer
+    assert PLAIN.reflex(message) is None
 
 
 def test_envelope_carries_bytes_as_text() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from wshttp.realtime.letter import Letter
+from wshttp.realtime.place import Place
 from wshttp.realtime.words import Word, decode, decode_letter, encode, encode_letter
 
 
@@ -35,6 +36,7 @@ def test_letter_is_read_as_it_was_written(data: Any) -> None:
         Letter(data, include=frozenset()),
         Letter(data, topic="t", published=True, origin={"ref": "r", "user": None}),
         Letter(data, user="", topic="\ud800"),
+        Letter(data, topic="t", published=True, place=Place("life", 7)),
     ):
         word = decode(encode_letter(letter))
         assert word is not None
@@ -55,3 +57,11 @@ def test_letter_of_an_unknown_form_is_an_error() -> None:
     """A newer version may have more."""
     with pytest.raises(ValueError):
         decode_letter(Word("message", [{}, "song", False, None]))
+
+
+def test_letter_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    """One without a place is of an older node; what a newer one adds comes at the end, and is ignored."""
+    facts = [{"topic": "t"}, "json", True, None]
+    assert decode_letter(Word("message", facts, b"1")) == Letter(1, topic="t", published=True)
+    newer = Word("message", [*facts, "life", 7, "what is to come"], b"1")
+    assert decode_letter(newer) == Letter(1, topic="t", published=True, place=Place("life", 7))

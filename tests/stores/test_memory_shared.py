@@ -109,3 +109,39 @@ def test_bound_of_no_keys_is_refused(clock: FakeClock) -> None:
     """A `Shared` that can hold nothing would make every throttle pass."""
     with pytest.raises(UsageError, match="max_keys"):
         MemoryShared(clock, max_keys=0)
+
+
+async def test_bytes_are_bounded(clock: FakeClock) -> None:
+    """Of values and lists that are too large together, the longest unused goes; the one in use stays, however large."""
+    shared = MemoryShared(clock, max_bytes=100)
+    await shared.put("value", b"x" * 40, ttl=60)
+    for _ in range(4):
+        await shared.append("list", b"x" * 10, maximum=3, ttl=60)
+    assert len((await shared.read("list"))[1]) == 3
+    await shared.append("other", b"x" * 30, maximum=3, ttl=60)
+    assert await shared.take("value") == b"x" * 40
+    await shared.append("other", b"x" * 60, maximum=3, ttl=60)
+    assert await shared.read("list") == (1, [])
+    await shared.append("other", b"x" * 500, maximum=3, ttl=60)
+    assert len((await shared.read("other"))[1]) == 3
+
+
+async def test_bytes_are_free_again(clock: FakeClock) -> None:
+    """What is taken, forgotten, replaced, pushed out or expired counts no longer."""
+    shared = MemoryShared(clock, max_bytes=130, max_keys=5)
+    for number in range(50):
+        await shared.put(f"taken {number}", b"x" * 90, ttl=60)
+        await shared.take(f"taken {number}")
+        await shared.append("forgotten", b"x" * 90, maximum=9, ttl=60)
+        await shared.forget("forgotten")
+        await shared.put("replaced", b"x" * 90, ttl=60)
+        await shared.put("replaced", b"", ttl=60)
+        await shared.put(f"pushed out {number}", b"x" * 5, ttl=60)
+        await shared.append("trimmed", b"x" * 5, maximum=1, ttl=60)
+    assert (await shared.read("trimmed"))[0] > 1
+    await shared.put("expired", b"x" * 60, ttl=1)
+    clock.advance(2)
+    await shared.add("anything", ttl=60)
+    await shared.put("kept", b"x" * 80, ttl=60)
+    assert shared._bytes == sum(entry.size for entry in shared._entries.values())
+    assert await shared.take("kept") == b"x" * 80

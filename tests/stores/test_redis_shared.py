@@ -295,6 +295,16 @@ async def test_prefixes_are_apart(place: Place) -> None:
         assert (await one.counter("k"))[0] == 1
 
 
+async def test_parts_are_apart(place: Place) -> None:
+    """What one part of a prefix is filled with pushes nothing out of another."""
+    async with place.shared(max_keys=1) as one, place.shared(max_keys=1, part="kept") as other:
+        await one.add("k", ttl=60)
+        for number in range(5):
+            await other.put(f"k{number}", b"x", ttl=60)
+        assert (await one.counter("k"))[0] == 1
+        assert await other.take("k4") == b"x"
+
+
 async def test_user_needs_no_other_keys(make_redis: Callable[..., RedisServer], redis_prefix: str) -> None:
     """A user who may see the keys of the prefix alone can do all of this."""
     server = make_redis()

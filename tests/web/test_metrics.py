@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import Browser, problem
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from serving import new_server, running
+from redis_servers import RedisServer
+from serving import farewell, new_server, running, until, websocket
 from tornado.httpclient import HTTPResponse
 
 from wshttp.testing import FakeClock
+from wshttp.web.timings import Timings
 
 
 def samples(response: HTTPResponse) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -54,6 +58,67 @@ async def test_metrics_count_what_happens(clock: FakeClock) -> None:
         assert values["wshttp_tcp_connections_open", ()] >= 1
         phases = ("body", "header", "idle", "write")
         assert [values["wshttp_tcp_timeouts_total", (("waiting_for", phase),)] for phase in phases] == [0] * 4
+
+
+@pytest.mark.feature("A6")
+async def test_metrics_count_log_ins_and_messages(users_file: str, ada: tuple[str, str], clock: FakeClock) -> None:
+    """How passwords came out, how long messages took, with what WebSockets closed; a code of the application is `other`."""
+    auth = {"users_file": users_file, "max_failures": 1}
+    server = new_server(clock, session={"identity": ["cookie"]}, auth=auth)
+
+    @server.websocket("/close")
+    async def close(connection: Any, message: str) -> None:
+        connection.close(int(message), "")
+
+    async with running(server) as base:
+        await Browser(base).log_in(*ada)
+        for user in ("nobody", "nobody"):
+            await Browser(base).log_in(user, "wrong")
+        for code in ("3456", "4008", "4567"):
+            async with websocket(base, "/close", origin=base) as socket:
+                await socket.send(code)
+                await farewell(socket)
+        await until(lambda: len(server.hub) == 0)
+        values = samples(await Browser(base).get("/wshttp/metrics"))
+        outcomes = {
+            name: values["wshttp_logins_total", (("outcome", name),)] for name in ("succeeded", "failed", "throttled")
+        }
+        assert outcomes == {"succeeded": 1, "failed": 1, "throttled": 1}
+        assert values["wshttp_message_seconds_count", ()] == 3
+        closed = {
+            code: values["wshttp_connections_closed_total", (("code", code),)] for code in ("4008", "other", "1006")
+        }
+        assert closed == {"4008": 1, "other": 2, "1006": 0}
+        assert values["wshttp_nodes", ()] == 1
+        assert values["wshttp_store_seconds_count", ()] == 0
+
+
+@pytest.mark.feature("A6")
+async def test_store_is_timed_where_its_answers_have_a_way_to_go(
+    redis_server: RedisServer, redis_prefix: str, tmp_path: Path
+) -> None:
+    """Redis over its socket, SQLite to its disk; whatever store it is, under one name."""
+    stores = [
+        {"kind": "redis", "url": redis_server.url(), "prefix": redis_prefix},
+        {"kind": "sqlite", "path": str(tmp_path / "sessions.db")},
+    ]
+    for store in stores:
+        async with running(new_server(store=store, session={"identity": ["cookie"]})) as base:
+            await Browser(base).get("/wshttp/session")
+            values = samples(await Browser(base).get("/wshttp/metrics"))
+            assert values["wshttp_store_seconds_count", ()] > 0
+            assert 0 < values["wshttp_store_seconds_sum", ()] < 10
+
+
+def test_timings_describe_the_latest() -> None:
+    """Quantiles by the nearest rank, of the latest thousand; the count is of all."""
+    timings = Timings("wshttp_x_seconds", "X.", (1.0,), CollectorRegistry())
+    assert timings.describe() == {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}
+    timings.observe(3.0)
+    assert timings.describe() == {"count": 1, "p50": 3.0, "p95": 3.0, "p99": 3.0, "max": 3.0}
+    for value in range(1, 1001):
+        timings.observe(value / 1000)
+    assert timings.describe() == {"count": 1001, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 @pytest.mark.feature("A6")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from wshttp.auth.basic import BasicCredentials
 from wshttp.auth.passwords import PasswordHasher
@@ -24,6 +25,10 @@ from wshttp.sessions.clock import Clock
 
 Hook = Callable[[str, str, Any], object]
 """`on_authenticate(user, password, request)`, plain or async: `None`, `False` or a `User`."""
+
+
+Outcome = Literal["succeeded", "failed", "throttled"]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
 class Authenticator:
@@ -63,6 +68,8 @@ class Authenticator:
         self._cache = VerifiedCredentials(clock, max_cached)
         self._checks: dict[tuple[bytes, str], asyncio.Task[Verification]] = {}
         self._forgotten = 0
+        self.outcomes: Counter[Outcome] = Counter()
+        """How log-ins came out since the start of the process; what is remembered as right is none."""
 
     @property
     def can_verify(self) -> bool:
@@ -142,12 +149,20 @@ class Authenticator:
 
     async def _check(self, key: bytes, credentials: BasicCredentials, bucket: str, request: object) -> Verification:
         forgotten = self._forgotten
-        attempt = await self._throttle.admit(credentials.user, bucket)
+        try:
+            attempt = await self._throttle.admit(credentials.user, bucket)
+        except TooManyRequests:
+            self.outcomes["throttled"] += 1
+            raise
         try:
             verified = await self._ask_hooks(credentials, request) or await self._ask_file(credentials)
         except TooManyRequests:  # of the hasher: it did not look at the password
             await attempt.withdraw()
             raise
+        except BadCredentials:
+            self.outcomes["failed"] += 1
+            raise
+        self.outcomes["succeeded"] += 1
         await attempt.succeed()
         verified.seen_from(bucket)
         if forgotten == self._forgotten:

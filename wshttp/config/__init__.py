@@ -20,6 +20,7 @@ from __future__ import annotations
 from wshttp.config.coherence import Contradiction, Contradictions
 from wshttp.config.load import load_settings
 from wshttp.config.models import (
+    AdminSettings,
     ApiSettings,
     AuthSettings,
     CookieSettings,
@@ -49,6 +50,7 @@ from wshttp.config.reload import merged_settings, reload_differences
 from wshttp.config.shipped import shipped
 
 __all__ = [
+    "AdminSettings",
     "ApiSettings",
     "AuthSettings",
     "Contradiction",

@@ -72,6 +72,7 @@ Hosts = Annotated[tuple[Annotated[str, HOST], ...], several(HOST)]
 Origins = Annotated[tuple[Annotated[str, ORIGIN], ...], several(ORIGIN)]
 Topics = Annotated[tuple[Annotated[str, GLOB], ...], several(GLOB)]
 RoleNames = Annotated[tuple[Annotated[str, ROLE], ...], several(ROLE)]
+UserNames = Annotated[tuple[Annotated[str, USER], ...], several(USER)]
 Identities = Annotated[tuple[Annotated[IdentityName, choice(IdentityName)], ...], several(choice(IdentityName)), UNIQUE]
 Touches = Annotated[tuple[Annotated[TouchName, choice(TouchName)], ...], several(choice(TouchName)), UNIQUE]
 
@@ -461,6 +462,19 @@ class WebSocketSettings(Section):
         [],
         "Patterns of the topics that browsers may join and publish to, where no callback decides; `*` matches any text.",
     )
+    history: Count = live(
+        100,
+        "How many messages are kept per topic, so that a client whose connection dropped is given what it missed.\n"
+        "They are kept for an hour or two after the last one; of messages above 64 KiB only that there was one.\n"
+        "With Redis, each message that is published then takes a round trip more.\n"
+        "`0`: none, and clients are not told whether they missed anything.",
+    )
+    queue: Count = live(
+        100,
+        "How many messages that the application sends with `queue=True` are kept for a session while it has no "
+        "connection; of more, the oldest are dropped.\n"
+        "`0`: none.",
+    )
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -576,6 +590,18 @@ class StoreSettings(Section):
         return grace_of(self.outage)
 
 
+class AdminSettings(Section):
+    """Looking at sessions and ending them, at `/admin/` under `api.prefix`."""
+
+    enabled: Flag = fixed(True, "Whether there is administration at all: its page and its calls.")
+    users: UserNames = live(
+        [],
+        "Users who may look at all sessions and connections, end and close them, with their password.\n"
+        "They are users of `auth.users_file`, or those whom `on_authenticate` lets in.\n"
+        "Empty: nobody may.",
+    )
+
+
 class MetricsSettings(Section):
     """Figures for Prometheus, at `/metrics` under `api.prefix`."""
 
@@ -615,6 +641,7 @@ class Settings(Section):
     uploads: UploadSettings = group(UploadSettings)
     rate: RateSettings = group(RateSettings)
     store: StoreSettings = group(StoreSettings)
+    admin: AdminSettings = group(AdminSettings)
     metrics: MetricsSettings = group(MetricsSettings)
     log: LogSettings = group(LogSettings)
     api: ApiSettings = group(ApiSettings)

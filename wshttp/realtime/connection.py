@@ -18,6 +18,7 @@ from wshttp.errors import ConnectionClosed, SessionEnded, StoreUnavailable, answ
 from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, RENEWED, SLOW, VANISHED, Close, sendable
 from wshttp.realtime.format import PLAIN, Format, Message, size_of
 from wshttp.realtime.rate import TokenBucket
+from wshttp.realtime.reader import Reader
 from wshttp.realtime.transport import Transport
 from wshttp.sessions.data import Json
 from wshttp.sessions.session import Session
@@ -71,6 +72,8 @@ class Connection:
         self.format = format
         self.opened_at = hub.clock.time()
         self.topics: set[str] = set()
+        self.readers: dict[str, Reader] = {}
+        """How far it is in the topics with history that it joined by itself."""
         self.local: dict[str, Any] = {}
         self.closed: Close | None = None
         """Code and reason, from the moment at which either side closes."""
@@ -110,6 +113,11 @@ class Connection:
         return self.session.record.key != self._key or self.session.record.restarted_at > self._restarted_at
 
     @property
+    def is_open(self) -> bool:
+        """Whether it can be sent to: its handshake is through, and nobody has closed it."""
+        return self._transport is not None and self.closed is None
+
+    @property
     def paused(self) -> bool:
         """Whether handlers are so far behind that nothing more is read from the peer."""
         return self._room is not None
@@ -134,7 +142,10 @@ class Connection:
         a receiver that takes nothing for `server.write_timeout` is closed with 1013.
         Raises `ConnectionClosed`.
         """
-        data = self.format.message(message)
+        await self.send_formed(self.format.message(message))
+
+    async def send_formed(self, data: Message) -> None:
+        """Send what is already formed, at the receiver's pace, as `send` does."""
         while self.closed is None and not self._has_room(data) and self._last_write is not None:
             await self._wait_for_room(self._last_write)
         if self.closed is not None or self._transport is None:
@@ -206,6 +217,10 @@ class Connection:
         if not self._rate.take(self._hub.clock.monotonic()):
             self.close(*RATE)
             return None
+        reflex = self.format.reflex(message)
+        if reflex is not None:
+            self.post(reflex)
+            return self._room
         self._inbox.append(message)
         self._inbox_bytes += size_of(message)
         if self._worker is None:
@@ -223,6 +238,8 @@ class Connection:
                 self._inbox_bytes -= size_of(message)
                 self._busy_since = self._hub.clock.monotonic()
                 await self._handle(message)
+                if self._hub.statistics.on_handled is not None:
+                    self._hub.statistics.on_handled(self._hub.clock.monotonic() - self._busy_since)
                 if len(self._inbox) < INBOX // 2 and self._inbox_bytes < INBOX_BYTES // 2:
                     self._make_room()
         finally:

@@ -97,6 +97,13 @@ class Directory:
 
     # --- what is known ------------------------------------------------------------------------------
 
+    def nodes(self) -> dict[str, int]:
+        """Return who is known, and how many connections with a session each has."""
+        return {
+            node: sum(member.connections for member in view.topics.get(None, {}).values())
+            for node, view in self._views.items()
+        }
+
     def connections(self, ref: str) -> int:
         """Count a session's connections."""
         return sum(member.connections for member in self._members(None, ref))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
+from wshttp.realtime.format import Message
 from wshttp.realtime.letter import Letter
 from wshttp.realtime.presence import Member
 from wshttp.sessions.record import Reason
@@ -16,7 +17,13 @@ from wshttp.sessions.record import Reason
 class Elsewhere(Protocol):
     """What a hub tells other nodes, and asks about them."""
 
+    node: str
+    """The name of this node: one that no other process has."""
+
     # --- what is known, as of a moment ago ----------------------------------------------------------
+
+    def nodes(self) -> dict[str, int]:
+        """Return the other nodes that live, and how many sockets with a session each has."""
 
     def connections(self, ref: str) -> int:
         """Count the session's sockets on other nodes."""
@@ -47,6 +54,12 @@ class Elsewhere(Protocol):
     def send(self, letter: Letter) -> None:
         """A message is for connections on other nodes, too."""
 
+    def queued(self, ref: str) -> None:
+        """A message waits for a session that has no socket, as far as is known here."""
+
+    def received(self, connection_id: str, ref: str, message: Message) -> None:
+        """A session has sent a message for a connection of its own that is not here."""
+
     def kick(self, connection_id: str) -> None:
         """A connection that is not here is to be closed."""
 
@@ -68,6 +81,11 @@ class Elsewhere(Protocol):
 
 class Nobody:
     """No other node."""
+
+    node = "local"
+
+    def nodes(self) -> dict[str, int]:
+        return {}
 
     def connections(self, ref: str) -> int:
         return 0
@@ -94,6 +112,12 @@ class Nobody:
         return None
 
     def send(self, letter: Letter) -> None:
+        """Nobody to tell."""
+
+    def queued(self, ref: str) -> None:
+        """Nobody to tell."""
+
+    def received(self, connection_id: str, ref: str, message: Message) -> None:
         """Nobody to tell."""
 
     def kick(self, connection_id: str) -> None:

@@ -22,9 +22,10 @@ from wshttp.errors import (
 )
 from wshttp.realtime.close_codes import INTERNAL_ERROR
 from wshttp.realtime.connection import Connection
-from wshttp.realtime.format import Message
+from wshttp.realtime.format import Message, text_of
 from wshttp.realtime.hub import Hub
-from wshttp.sessions.callbacks import STORE_AWAY, Callbacks
+from wshttp.realtime.place import Place
+from wshttp.sessions.callbacks import FAILED, STORE_AWAY, Callbacks
 from wshttp.sessions.data import Json, checked, read_json
 from wshttp.sessions.session import whole_seconds
 
@@ -37,6 +38,9 @@ all others; a mebibyte of empty lists would take half a second."""
 MAX_TOPIC: Final = 200
 """Characters in the name of a topic."""
 
+MAX_LIFE: Final = 64
+"""Characters in the name of a history's life, as clients send it back."""
+
 MAX_TOPICS: Final = 100
 """Topics that one connection may be in."""
 
@@ -44,12 +48,12 @@ Envelope = dict[str, Json]
 
 
 class EnvelopeSocket:
-    """What the built-in socket does with what clients send. `can_log_in` is told to clients, so that they offer it."""
+    """What the built-in socket does with what clients send; `offers` is what else they are told that there is."""
 
-    def __init__(self, hub: Hub, callbacks: Callbacks, can_log_in: Callable[[], bool]) -> None:
+    def __init__(self, hub: Hub, callbacks: Callbacks, offers: Callable[[], dict[str, Json]]) -> None:
         self._hub = hub
         self._callbacks = callbacks
-        self._can_log_in = can_log_in
+        self._offers = offers
         self._actions: dict[str, Callable[[Connection, Envelope], Awaitable[Envelope | None]]] = {
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
@@ -58,9 +62,11 @@ class EnvelopeSocket:
             "app": self._app,
         }
 
-    def welcome(self, connection: Connection) -> None:
-        """Say who is here and what is offered."""
+    async def welcome(self, connection: Connection) -> None:
+        """Say who is here and what is offered, and give what has waited for the session."""
         session = connection.session
+        settings = self._hub.settings
+        history = settings.history if self._hub.keeps_history else 0
         self._hub.tell(
             [connection],
             {
@@ -68,9 +74,10 @@ class EnvelopeSocket:
                 "version": VERSION,
                 "connection": connection.id,
                 "session": None if session is None else session.describe(),
-                "offers": {"login": self._can_log_in(), "topics": list(self._hub.settings.topics)},
+                "offers": {**self._offers(), "topics": list(settings.topics), "history": history, "ping": True},
             },
         )
+        await self._hub.give_waiting(connection)
 
     async def handle(self, connection: Connection, message: Message) -> None:
         """Carry out what a client asks for, and answer it where it gave an `id`."""
@@ -104,13 +111,22 @@ class EnvelopeSocket:
     # --- actions ------------------------------------------------------------------------------------
 
     async def _subscribe(self, connection: Connection, envelope: Envelope) -> None:
-        topic = _topic(envelope)
+        topic, after = _topic(envelope), _after(envelope)
         if topic not in connection.topics and len(connection.topics) >= MAX_TOPICS:
             raise Forbidden(f"a connection joins up to {MAX_TOPICS} topics")
         if not await self._may_join(connection, topic):
             raise Forbidden(f"joining {topic!r} is not allowed here")
         connection.require_open()
-        connection.subscribe(topic)
+        if self._hub.keeps_history:
+            reader = self._hub.subscribe_reading(connection, topic)
+            await self._tell_presence(connection, topic)
+            await self._hub.resume(connection, topic, reader, after)
+        else:
+            connection.subscribe(topic)
+            await self._tell_presence(connection, topic)
+
+    async def _tell_presence(self, connection: Connection, topic: str) -> None:
+        """Say who is in a topic, as soon as what other nodes say in it is heard here."""
         await self._hub.listening()
         members: list[Json] = [
             {**member.describe(), "connections": member.connections} for member in self._hub.members(topic)
@@ -143,19 +159,22 @@ class EnvelopeSocket:
             await connection.session.touch()
             self._hub.changed(connection.session.record)
 
-    async def _app(self, connection: Connection, envelope: Envelope) -> None:
+    async def _app(self, connection: Connection, envelope: Envelope) -> Envelope | None:
         if not self._callbacks["message"]:
             raise BadRequest("nothing here takes messages of type 'app'")
-        if not await self._callbacks.notify(
+        answers = await self._callbacks.ask(
             "message",
             connection,
             envelope.get("data"),
             commit=connection.commit,
             passes=STORE_AWAY,
-        ):
+        )
+        if any(answer is FAILED for answer in answers):
             connection.close(*INTERNAL_ERROR)
             raise ConnectionClosed(*INTERNAL_ERROR)  # so that nothing of it is committed; the fault is reported already
         connection.require_open()
+        answer = next((each for each in answers if each is not None), None)
+        return None if answer is None or "id" not in envelope else {"data": checked(text_of(answer))}
 
 
 def _time_left(connection: Connection) -> Envelope:
@@ -165,16 +184,24 @@ def _time_left(connection: Connection) -> Envelope:
 
 def _parse(message: Message) -> Envelope:
     """Read an envelope: a JSON object with a `type`, of values that a session could hold."""
+    envelope = read_object(message)
+    if not isinstance(envelope.get("type"), str):
+        raise BadRequest("a message is a JSON object with a `type`")
+    return envelope
+
+
+def read_object(message: Message) -> Envelope:
+    """Read a JSON object of values that a session could hold, and of not too many. Raises `BadRequest`."""
     try:
         text = message if isinstance(message, str) else message.decode()
         _require_few_values(text)
-        envelope: Any = read_json(text)
+        found: Any = read_json(text)
     except (ValueError, RecursionError):
         raise BadRequest("a message is a JSON object with a `type`; this is not JSON") from None
-    if not isinstance(envelope, dict) or not isinstance(envelope.get("type"), str):
+    if not isinstance(found, dict):
         raise BadRequest("a message is a JSON object with a `type`")
     try:
-        return dict(checked(envelope))
+        return dict(checked(found))
     except InvalidValue as error:
         raise BadRequest(str(error)) from None
 
@@ -191,6 +218,19 @@ def _require_few_values(text: str) -> None:
 def _is_crowded(text: str) -> bool:
     """Whether there are more values than allowed: all but the first of a container follow a comma."""
     return text.count(",") >= MAX_VALUES or text.count("[") + text.count("{") > MAX_VALUES
+
+
+def _after(envelope: Envelope) -> Place | None:
+    """Read from where a client goes on."""
+    after = envelope.get("after")
+    if after is None:
+        return None
+    life, offset = (after.get("life"), after.get("offset")) if isinstance(after, dict) else (None, None)
+    if not isinstance(life, str) or len(life) > MAX_LIFE or type(offset) is not int or offset < 0:
+        raise BadRequest(
+            '`after` is {"life": <text>, "offset": <whole number>}, as the last message or `resumed` had them'
+        )
+    return Place(life, offset)
 
 
 def _topic(envelope: Envelope) -> str:

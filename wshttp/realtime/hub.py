@@ -12,23 +12,31 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from wshttp.addresses import bucket
 from wshttp.config import Settings
-from wshttp.errors import LimitReached, SessionEnded, WshttpError
-from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
+from wshttp.errors import LimitReached, SessionEnded, TooManyRequests, WshttpError
+from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RATE, RENEWED, VANISHED, session_ended
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.elsewhere import Elsewhere, Nobody
+from wshttp.realtime.feeds import Feeds
 from wshttp.realtime.format import ENVELOPE, Format, Message, size_of, to_json
+from wshttp.realtime.history import History
 from wshttp.realtime.letter import Letter
+from wshttp.realtime.offline import Offline, queueing
+from wshttp.realtime.place import Place
 from wshttp.realtime.presence import Member, Presence
+from wshttp.realtime.queues import Queues
+from wshttp.realtime.reader import Reader
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json
+from wshttp.sessions.happenings import Happenings, What
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.session import Session
+from wshttp.sessions.shared import Shared
 from wshttp.sessions.slices import Slices
 
 BEAT: Final = 1.0
@@ -63,6 +71,10 @@ class HubStatistics:
     sent_bytes: int = 0
     slow: int = 0
     """Messages that met a full buffer."""
+    closed: Counter[int] = field(default_factory=Counter)
+    """Connections that closed, by code."""
+    on_handled: Callable[[float], None] | None = None
+    """Called with the seconds that the handling of a message took, without waiting for a store that is away."""
 
     def count_sent(self, message: Message) -> None:
         self.sent += 1
@@ -76,7 +88,9 @@ class HubStatistics:
 class Hub:
     """Connections, and what is sent to several of them."""
 
-    def __init__(self, settings: Settings, callbacks: Callbacks, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, callbacks: Callbacks, clock: Clock | None = None, shared: Shared | None = None
+    ) -> None:
         self.clock = clock or SystemClock()
         self.statistics = HubStatistics()
         self._callbacks = callbacks
@@ -89,6 +103,10 @@ class Hub:
         self._heart: asyncio.Task[None] | None = None
         self.elsewhere: Elsewhere = Nobody()
         self.presence = Presence(settings.session.presence_grace)
+        self.happenings: Happenings | None = None
+        """Who is told of connections that come and go."""
+        self._history = None if shared is None else Feeds(self, History(shared, self.clock), self._give)
+        self._offline = None if shared is None else Offline(self, Queues(shared, self.clock))
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
@@ -131,8 +149,14 @@ class Hub:
         self.statistics.opened += 1
         if self._heart is None:
             self._heart = asyncio.create_task(self._beat_while_needed())
+        self._tell_of("connected", connection)
         if session is not None:
             self._counted(session.ref)
+
+    def _tell_of(self, what: What, connection: Connection, code: int | None = None) -> None:
+        if self.happenings is not None:
+            record = None if connection.session is None else connection.session.record
+            self.happenings.tell_of_socket(what, connection.id, connection.remote_ip, record, code)
 
     def _require_alive(self, session: Session) -> None:
         """Raise `SessionEnded` also where another node said so while the session was on its way from the store."""
@@ -180,6 +204,9 @@ class Hub:
     def _forget(self, connection: Connection) -> None:
         if self._connections.pop(connection.id, None) is None:
             return
+        code = VANISHED if connection.closed is None else connection.closed.code
+        self.statistics.closed[code] += 1
+        self._tell_of("disconnected", connection, code)
         address = self._address(connection)
         self._per_address[address] -= 1
         if not self._per_address[address]:
@@ -246,6 +273,7 @@ class Hub:
         topic: str | None = None,
         include: Filter | None = None,
         exclude: Filter | None = None,
+        queue: bool = False,
     ) -> int:
         """Send a message to a connection, a session, a user, a topic or, with none of them, to all, on all nodes.
 
@@ -253,8 +281,12 @@ class Hub:
         `include` and `exclude` are collections of connections or their ids, or functions of a connection; a function is
         asked on this node only, so that with one the message goes to no other.
         Never waits for a receiver: `websocket.on_slow` says what happens to a slow one.
+        With `queue`, a message to a session that has no socket waits until it has one: `websocket.queue` says how many do.
+        Then it may raise `StoreUnavailable`.
         """
         ref = session.ref if isinstance(session, Session) else session
+        if queue and self._is_away(queueing(ref, connection, user, topic, include, exclude)):
+            return await self._keep(ref, message)
         return await self._distribute(Letter(message, connection, ref, user, topic), include, exclude)
 
     async def publish(
@@ -268,14 +300,18 @@ class Hub:
     ) -> int:
         """Publish on a topic, on all nodes; `wshttp.v1` clients get it with topic and sender.
 
+        It is kept in the topic's history, unless `include` or `exclude` is given: then it is not for all who come back.
         `include`, `exclude` and what is returned are as for `send`.
-        Raises `SessionEnded` and `ConnectionClosed` where `sender` has nothing to say any more: see
-        `Connection.require_open`.
+        Raises `StoreUnavailable` where there is a history and the store is away, and `SessionEnded` and
+        `ConnectionClosed` where `sender` has nothing to say any more: see `Connection.require_open`.
         """
         if sender is not None:
             sender.require_open()
         origin = None if sender is None else {"ref": _member_ref(sender), "user": sender.user}
-        return await self._distribute(Letter(data, topic=topic, published=True, origin=origin), include, exclude)
+        letter = Letter(data, topic=topic, published=True, origin=origin)
+        if self._history is not None and self.settings.history and include is exclude is None:
+            return await self._history.publish(letter, topic, self.settings.history)
+        return await self._distribute(letter, include, exclude)
 
     async def _distribute(self, letter: Letter, include: Filter | None, exclude: Filter | None) -> int:
         """Give a message to connections here, and to other nodes where it may be for theirs."""
@@ -286,13 +322,24 @@ class Hub:
         return await self.deliver(letter, include, exclude)
 
     async def deliver(self, letter: Letter, include: Filter | None = None, exclude: Filter | None = None) -> int:
-        """Give a message to those of this node that it is for; the letter's own `include` and `exclude` are not looked at."""
+        """Give a message to those of this node that it is for; the letter's own `include` and `exclude` are not looked at.
+
+        One that has a place in a history is given in its turn, and not counted.
+        """
+        if letter.place is not None and letter.topic is not None and self._history is not None:
+            self._history.put(letter, letter.topic, letter.place)
+            return 0
+        return await self._give(letter, include, exclude)
+
+    async def _give(self, letter: Letter, include: Filter | None = None, exclude: Filter | None = None) -> int:
         formed: dict[Format, Message] = {}
         count = 0
         for connection in self._chosen(letter):
             if (include is not None and not _passes(include, connection)) or (
                 exclude is not None and _passes(exclude, connection)
             ):
+                continue
+            if letter.place is not None and not _is_next(letter, connection):
                 continue
             if connection.format not in formed:
                 formed[connection.format] = letter.form(connection.format)
@@ -327,7 +374,84 @@ class Hub:
             if connection.format is ENVELOPE:
                 connection.post(text)
 
+    # --- queues, and what comes by requests -----------------------------------------------------------
+
+    def _is_away(self, ref: str) -> bool:
+        """Whether a session has no socket that could be sent to."""
+        return not self.elsewhere.connections(ref) and not any(each.is_open for each in self._by_session.get(ref, ()))
+
+    async def _keep(self, ref: str | None, message: Json | bytes) -> int:
+        if self._offline is not None and ref is not None and self.settings.queue:
+            await self._offline.keep(ref, message, self.settings.queue)
+        return 0
+
+    async def give_waiting(self, connection: Connection) -> None:
+        """Give a connection that has just opened what has waited for its session."""
+        if self._offline is not None and self.settings.queue:
+            await self._offline.give(connection)
+
+    def give_queued(self, ref: str) -> None:
+        """Give a session what waits for it, if it has got a socket here."""
+        if self._offline is not None:
+            self._offline.give_soon(ref)
+
+    def receive(self, connection_id: str, ref: str, message: Message) -> bool:
+        """Take a message that a session sends for a connection of its own; tell whether there is such a one, or may be.
+
+        If it is not here, the other nodes are told. Raises `TooManyRequests` where the connection's inbox is full.
+        """
+        connection = self._connections.get(connection_id)
+        if connection is not None and connection.paused:
+            raise TooManyRequests(1.0, "the messages before this one are still being handled")
+        if self.receive_here(connection_id, ref, message):
+            return True
+        if connection is not None or not self.elsewhere.connections(ref):
+            return False
+        self.elsewhere.received(connection_id, ref, message)
+        return True
+
+    def receive_here(self, connection_id: str, ref: str, message: Message) -> bool:
+        """Take such a message, if the connection is here, and that of this session."""
+        connection = self._connections.get(connection_id)
+        if connection is None or connection.session is None or connection.session.ref != ref:
+            return False
+        if connection.paused:
+            connection.close(*RATE)
+        else:
+            connection.received(message)
+        return True
+
     # --- topics and presence ------------------------------------------------------------------------
+
+    def look_for_missed(self) -> None:
+        """Give what others have published while they were not heard, as far as it is kept."""
+        if self._history is not None:
+            self._history.look()
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether what is published is kept for those who come back."""
+        return self._history is not None and self.settings.history > 0
+
+    def has_topic(self, topic: str) -> bool:
+        """Whether connections of this node are in a topic."""
+        return topic in self._by_topic
+
+    def subscribe_reading(self, connection: Connection, topic: str) -> Reader:
+        """Put a connection into a topic with history; what is published waits until `resume` has told it the rest."""
+        reader = connection.readers[topic] = Reader()
+        self.subscribe(connection, topic)
+        return reader
+
+    async def resume(self, connection: Connection, topic: str, reader: Reader, after: Place | None) -> None:
+        """Give a connection that has come into a topic what it missed, and go on. It leaves the topic where that fails."""
+        if self._history is None:
+            return
+        try:
+            await self._history.resume(connection, topic, reader, after)
+        except BaseException:
+            self.unsubscribe(connection, topic)
+            raise
 
     def subscribe(self, connection: Connection, topic: str) -> None:
         """Put a connection into a topic."""
@@ -351,10 +475,13 @@ class Hub:
 
     def _leave(self, connection: Connection, topic: str, *, on_purpose: bool) -> None:
         connection.topics.discard(topic)
+        connection.readers.pop(topic, None)
         held = self._by_topic.get(topic, {})
         held.pop(connection, None)
         if not held and self._by_topic.pop(topic, None) is not None:
             self.elsewhere.unlisten(topic)
+            if self._history is not None:
+                self._history.drop(topic)
         ref, now = _member_ref(connection), self.clock.monotonic()
         member = self.presence.leave(topic, ref, now, on_purpose=on_purpose)
         if member is not None:
@@ -463,6 +590,8 @@ class Hub:
             connection.close(*(GOING_AWAY if reason is None else session_ended(reason)))
         for topic, member in self.presence.remove(ref):
             self._left(topic, member)
+        if self._offline is not None:
+            self._offline.forget(ref)
 
     def joined(self, topic: str, member: Member) -> None:
         """Announce who came into a topic on another node, unless it is known here."""
@@ -490,6 +619,8 @@ class Hub:
             _, hanging = await asyncio.wait(partings, timeout=LAST_PARTINGS)
             for parting in hanging:
                 parting.cancel()
+        if self._history is not None and self._offline is not None:
+            await asyncio.gather(self._history.close(), self._offline.close())
 
     async def _beat_while_needed(self) -> None:
         while self._connections or self.presence.anybody_leaving:
@@ -547,6 +678,12 @@ def _member_ref(connection: Connection) -> str:
 def _user_of(connection: Connection) -> str | None:
     """Who is logged in, whoever's unit of work it is that asks: the hub keeps its own books."""
     return None if connection.session is None else connection.session.record.user
+
+
+def _is_next(letter: Letter, connection: Connection) -> bool:
+    """Whether a message of a topic's history goes to a connection now: not before what it missed, and not twice."""
+    reader = connection.readers.get(letter.topic or "")
+    return reader is None or reader.takes(letter)
 
 
 def _passes(chosen: Filter, connection: Connection) -> bool:

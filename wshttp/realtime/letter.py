@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wshttp.realtime.format import Format, Message
+from wshttp.realtime.place import Place
 from wshttp.sessions.data import Json
 
 
@@ -26,9 +27,11 @@ class Letter:
     """It was published on `topic`, and not sent by the application."""
     origin: Json = None
     """Who published it, or `None` for the server."""
+    place: Place | None = None
+    """Where it stands in the history of `topic`, if it is kept there."""
 
     def form(self, form: Format) -> Message:
         """Form what goes over a connection."""
         if self.published and self.topic is not None:
-            return form.published(self.topic, self.data, self.origin)
+            return form.published(self.topic, self.data, self.origin, self.place)
         return form.message(self.data)

@@ -11,7 +11,9 @@ a message that is lost is lost: messages are delivered at most once.
 | `["renewed", ref]` | it was renewed: the store is asked, and sockets from before close with 4000 | asked once more |
 | `["changed", [ref, ...]]` | facts that clients are told changed: nodes that have sockets of it ask the store | asked once more |
 | `["expiring", ref, seconds]` | warn its sockets | a warning too many, or none |
-| `["message", whom, form, published, from]` + data | give this to the connections that it is for | never doubled; lost is lost |
+| `["message", whom, form, published, from, life, offset]` + data | give this to the connections that it is for; with its place in the topic's history, where there is one | never doubled; lost is lost, or read from the history with the next one |
+| `["queued", ref]` | a message waits for a session: who has a socket of it gives it what waits | looked once more; lost: given at the next connection |
+| `["received", connection, ref]` + message | the session has sent this for a connection of its own, by a request | lost is lost |
 | `["kick", connection]` | close this one with 4008 | no connection has the name of another |
 | `["hello", node, to]` | says that `node` knows nothing; `to` (`null`: all) answer with `all` | asked once more |
 | `["all", node, part, parts, entries]` | all that the node has, in parts of 250 entries | where one is missing, `hello` is said again |
@@ -27,7 +29,7 @@ Words of other names are of a newer version, and are ignored.
 A broker that may have lost a word says so. Then the store is asked, many at a time, for every session that has sockets
 here. Those that are over close with their reason, those that were renewed with 4000; where nobody knows any more why one
 is over, its sockets close with 1001: their clients come back, and are told what is to be told. All copies are dropped, and
-every node says anew what it has.
+every node says anew what it has. What was published meanwhile on topics with history is read from there.
 
 What changes fast is said slowly: entries and changes are gathered for `FLUSH`, so that a page that joins and leaves as fast
 as it can costs others twenty words a second.
@@ -47,6 +49,7 @@ from wshttp.realtime.broker import Broker
 from wshttp.realtime.directory import Directory, Entry, News
 from wshttp.realtime.doubts import Doubts
 from wshttp.realtime.elsewhere import Nobody
+from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
 from wshttp.realtime.letter import Letter
 from wshttp.realtime.mailbox import Mailbox
@@ -135,6 +138,8 @@ class Relay:
             "changed": lambda word: self._doubts.add(word.facts[0], tell=True),
             "expiring": lambda word: self._hub.warn(*word.facts[:2]),
             "message": lambda word: self._mailbox.put(decode_letter(word), len(word.payload)),
+            "queued": lambda word: self._hub.give_queued(word.facts[0]),
+            "received": lambda word: _nothing(self._hub.receive_here(word.facts[0], word.facts[1], word.payload)),
             "kick": lambda word: _nothing(self._hub.kick_here(word.facts[0])),
             "hello": self._heard_hello,
             "all": self._heard_all,
@@ -188,6 +193,7 @@ class Relay:
         self._trust(False)  # a gap among the words is told by `back` alone: trust has to begin anew, not to go on
         self._trust(True)
         self.doubt_all()
+        self._hub.look_for_missed()
 
     def doubt_all(self) -> None:
         """Ask the store about all sessions that have sockets here, or are kept here."""
@@ -230,6 +236,9 @@ class Relay:
 
     # --- what is known (the hub's port) -------------------------------------------------------------
 
+    def nodes(self) -> dict[str, int]:
+        return self.directory.nodes()
+
     def connections(self, ref: str) -> int:
         return self.directory.connections(ref)
 
@@ -269,6 +278,13 @@ class Relay:
 
     def send(self, letter: Letter) -> None:
         self._broker.say(encode_letter(letter), topic=letter.topic)
+
+    def queued(self, ref: str) -> None:
+        self._say("queued", ref)
+
+    def received(self, connection_id: str, ref: str, message: Message) -> None:
+        payload = message.encode() if isinstance(message, str) else message
+        self._broker.say(encode("received", connection_id, ref, payload=payload))
 
     def kick(self, connection_id: str) -> None:
         self._say("kick", connection_id)

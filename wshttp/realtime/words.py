@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from wshttp.realtime.format import to_json
 from wshttp.realtime.letter import Letter
+from wshttp.realtime.place import Place
 from wshttp.sessions.data import Json
 
 
@@ -54,7 +55,8 @@ def encode_letter(letter: Letter) -> bytes:
         target["include"] = sorted(letter.include)
     if letter.exclude:
         target["exclude"] = sorted(letter.exclude)
-    return encode("message", target, form, letter.published, letter.origin, payload=payload)
+    place = () if letter.place is None else letter.place
+    return encode("message", target, form, letter.published, letter.origin, *place, payload=payload)
 
 
 def decode_letter(word: Word) -> Letter:
@@ -68,6 +70,7 @@ def decode_letter(word: Word) -> Letter:
         exclude=frozenset(target.get("exclude", ())),
         published=published,
         origin=origin,
+        place=Place(*word.facts[4:6]) if len(word.facts) >= 6 else None,
     )
 
 

@@ -51,8 +51,8 @@ STORE_AWAY: Final = (StoreUnavailable, LockLost)
 MAX_RETRIES: Final = 3
 """Tries that `on_callback_error` may ask for, after the first."""
 
-_FAILED: Final = object()
-"""What a function that failed is taken to have returned, where nothing else is."""
+FAILED: Final = object()
+"""What a function that failed is taken to have returned, where nothing else is; compare it with `is`."""
 
 _LAST_GASP: Final = 1.0
 """Seconds that a cancelled callback gets to clean up before it is left alone."""
@@ -124,14 +124,31 @@ class Callbacks:
         Each is a unit of work of its own: committed by `commit` when it returns, dropped when it fails, before another
         try. A failure of the kinds that `passes` names is raised, once it is reported.
         """
-        failures = 0
-        for function in self._by_name[name]:
-            this = event or Event(new_event_id(), name)
-            answer = await self.call(
-                function, this, *arguments, timeout=timeout, on_failure=_FAILED, commit=commit, passes=passes
+        answers = await self.ask(name, *arguments, event=event, timeout=timeout, commit=commit, passes=passes)
+        return not any(answer is FAILED for answer in answers)
+
+    async def ask(
+        self,
+        name: str,
+        *arguments: Any,
+        event: Event | None = None,
+        timeout: float | None = None,
+        commit: Commit = UnitOfWork.commit,
+        passes: tuple[type[Exception], ...] = (),
+    ) -> list[Any]:
+        """Call all functions of a name, as `notify` does; return what each returned, and `FAILED` for one that failed."""
+        return [
+            await self.call(
+                function,
+                event or Event(new_event_id(), name),
+                *arguments,
+                timeout=timeout,
+                on_failure=FAILED,
+                commit=commit,
+                passes=passes,
             )
-            failures += answer is _FAILED
-        return not failures
+            for function in self._by_name[name]
+        ]
 
     async def decide(self, name: str, *arguments: Any, on_failure: Any = None) -> Any:
         """Call functions of a name until one returns something other than `None`, and return that.

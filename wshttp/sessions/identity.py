@@ -35,6 +35,15 @@ class Verified(Protocol):
     def version(self) -> str: ...
 
 
+class Admission(Protocol):
+    """What a ticket stood for: a session as it was when the ticket was made."""
+
+    @property
+    def ref(self) -> str: ...
+    @property
+    def key(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Presented:
     """What a request shows of who it comes from."""
@@ -45,6 +54,8 @@ class Presented:
     tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What may be tokens, by identity; several where there are several cookies of our name, in order."""
     verified: Verified | None = None
+    admission: Admission | None = None
+    """By the ticket that came with it; where one came and was none, nobody gets as far as this."""
 
     def usable(self, identity: str) -> bool:
         """Whether an identity can tell this client from others; all of unknown address would share one session."""
@@ -78,15 +89,20 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     """Find the session of a request; never starts one.
 
     Raises `BadRequest` for two live sessions in one request, `BadCredentials` for a verified user in another user's
-    session, `SessionEnded` for a header or URL that names none, `StoreUnavailable`.
+    session, `SessionEnded` for a header, a URL or a ticket that names none, `StoreUnavailable`.
     """
     found = Recognised()
+    if presented.admission is not None:
+        await _by_ticket(sessions, presented, presented.admission, found, touch)
     listed = sessions.settings.identity
     for identity in (name for name in TOKEN_IDENTITIES if name in listed):
         for value in presented.tokens.get(identity, ()):
             by = _by_cookie if identity == "cookie" else _by_token
             await by(sessions, presented, identity, value, found, touch)
-    if len({session.ref for session in found.tokens.values()}) > 1:
+    refs = {session.ref for session in found.tokens.values()}
+    if presented.admission is not None and len(refs) > 1:
+        raise SessionEnded(None, None, "the ticket is that of another session than the cookie or header")
+    if len(refs) > 1:
         raise BadRequest("the request names two different sessions, by cookie and by header; send one of them")
     found.session = next(iter(found.tokens.values()), None)
     if presented.verified is not None:
@@ -96,6 +112,22 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     if found.session is not None and found.session not in found.tokens.values():
         found.key = found.session.record.key
     return found
+
+
+async def _by_ticket(
+    sessions: SessionList, presented: Presented, admission: Admission, found: Recognised, touch: bool
+) -> None:
+    """Take the session of a ticket, if it is still the one for which the ticket was made."""
+    session = await sessions.get_by_ref(admission.ref)
+    if session is None or session.record.key != admission.key:
+        what = await sessions.store.load(admission.key, touch=False)
+        is_known = isinstance(what, Tombstone) and what.ref == admission.ref
+        raise SessionEnded(None, what.reason if is_known and isinstance(what, Tombstone) else None)
+    if not _at_home(sessions, session, presented):
+        raise SessionEnded(None, None, "the ticket was made for another address or browser")
+    if touch:
+        session = await sessions.get_by_ref(session.ref, touch=True) or session
+    found.tokens["ticket"], found.key = session, admission.key
 
 
 async def _by_cookie(

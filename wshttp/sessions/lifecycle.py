@@ -19,6 +19,7 @@ from typing import Any, Final
 from wshttp.errors import StoreUnavailable
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.deliveries import Deliveries
+from wshttp.sessions.happenings import Happenings
 from wshttp.sessions.ids import new_event_id
 from wshttp.sessions.notifier import NoSockets, Notifier
 from wshttp.sessions.record import Event, Reason, Record
@@ -42,11 +43,14 @@ _log = logging.getLogger("wshttp.sessions")
 class Lifecycle:
     """Deliver what the ledger owes for sessions of this process."""
 
-    def __init__(self, store: Store, callbacks: Callbacks, statistics: Statistics, slices: Slices) -> None:
+    def __init__(
+        self, store: Store, callbacks: Callbacks, statistics: Statistics, slices: Slices, happenings: Happenings
+    ) -> None:
         self.notifier: Notifier = NoSockets()
         self._store = store
         self._callbacks = callbacks
         self._statistics = statistics
+        self._happenings = happenings
         self._closings = Deliveries(slices)
         self._deliveries = Deliveries(slices)
         self._unsettled: dict[str, Event] = {}
@@ -57,6 +61,7 @@ class Lifecycle:
     async def begin(self, session: Session, event: Event) -> None:
         """Run the start callbacks of a new session, and wait for them."""
         self._statistics.started += 1
+        self._happenings.tell("started", session.record)
         _log.info("session started", extra=facts(session.record))
         if self._callbacks["session_start"]:
             await asyncio.shield(self.start(session, event))
@@ -126,6 +131,7 @@ class Lifecycle:
     def warn(self, session: Session) -> None:
         """Say that a session is about to expire."""
         seconds = session.expires_in
+        self._happenings.tell("warned", session.record)
         self.notifier.expiring(session.record, seconds)
         if self._callbacks["session_expiring"]:
             self._deliveries.deliver(session.ref, partial(self._warn, session, seconds))
@@ -179,6 +185,7 @@ class Lifecycle:
             raise ValueError("the store ended a session without a reason")
         if elsewhere or event.attempt == 1:
             self._statistics.ended[reason] += 1
+            self._happenings.tell("ended", session.record, reason)
             _log.info("session ended", extra=facts(session.record) | {"reason": str(reason)})
         close = partial(self._close, session, event, reason, has_end=not elsewhere)
         return self._closings.deliver(session.ref, close, after=session.starting)

@@ -38,6 +38,7 @@ from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
 from wshttp.sessions.decorators import SessionDecorators
 from wshttp.sessions.deliveries import BACKLOG
 from wshttp.sessions.draft import Draft
+from wshttp.sessions.happenings import Happenings
 from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
 from wshttp.sessions.lifecycle import Lifecycle, facts
 from wshttp.sessions.notifier import Notifier
@@ -104,7 +105,8 @@ class SessionList(SessionDecorators):
         self._pinned: dict[str, Session] = {}
         self._releases: dict[Session, asyncio.Future[None]] = {}
         self._slices = Slices()
-        self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices)
+        self.happenings = Happenings(self._clock)
+        self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices, self.happenings)
         self._sweeper: asyncio.Task[None] | None = None
         self._heart: asyncio.Task[None] | None = None
         self._sweeps = 0
@@ -272,6 +274,18 @@ class SessionList(SessionDecorators):
         """Go through live sessions, in no particular order; each that lives throughout comes once."""
         async for record in self._records(user, remote_ip):
             yield self._adopt(record)
+
+    async def page(
+        self, cursor: str = "", *, user: str | None = None, remote_ip: str | None = None, maximum: int = 100
+    ) -> tuple[list[Session], str]:
+        """Return at most `maximum` live sessions, as `scan` goes through them, and where to go on.
+
+        The empty cursor begins and ends; any other is the ref of the last session.
+        """
+        where = None if remote_ip is None else self._bucket(remote_ip)
+        await self._slices.pause()
+        records, cursor = await self.store.scan(cursor, user=user, bucket=where, maximum=maximum)
+        return [self._adopt(record) for record in records], cursor
 
     async def _records(self, user: str | None, remote_ip: str | None) -> AsyncIterator[Record]:
         where, cursor = None if remote_ip is None else self._bucket(remote_ip), ""
@@ -625,6 +639,7 @@ class SessionList(SessionDecorators):
         for ended in renewed.ended:
             self._conclude(ended)
         log.info("session renewed", extra=facts(session.record))
+        self.happenings.tell("renewed", session.record)
         self.notifier.renewed(session.record)
 
     async def apply(self, session: Session, changes: Changes) -> None:
@@ -753,11 +768,23 @@ class SessionList(SessionDecorators):
         async for record in self._records(user, remote_ip):
             if record.ref == keep or (before is not None and self.to_unix(record.created_at) >= before):
                 continue
-            ended = await self.store.end(record.ref, Reason(reason))
-            if ended is not None:
-                self._conclude(ended)
-                count += 1
+            count += await self._end_without_waiting(record.ref, Reason(reason))
         return count
+
+    async def end_many(self, sessions: Iterable[Session], reason: Reason | str = Reason.ADMIN) -> int:
+        """End these, and return how many there still were; their sockets are told meanwhile and afterwards."""
+        count = 0
+        for session in sessions:
+            count += await self._end_without_waiting(session.ref, Reason(reason))
+            await self._slices.pause()
+            await self._lifecycle.room()
+        return count
+
+    async def _end_without_waiting(self, ref: str, reason: Reason) -> bool:
+        ended = await self.store.end(ref, reason)
+        if ended is not None:
+            self._conclude(ended)
+        return ended is not None
 
     async def sweep(self) -> int:
         """Do what time has brought: ends, warnings, scheduled events. Returns the number of ends; costs only what is due."""

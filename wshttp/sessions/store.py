@@ -42,9 +42,9 @@ Times are seconds on the store's own clock, `now()`; the only clock across nodes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
@@ -266,3 +266,11 @@ class Store(Protocol):
 
     async def release(self, ref: str, holder: str) -> None:
         """Give the lock to who waits longest; no error if `holder` does not hold it."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """What a store may have besides: its answers take a way, over a network or to a disk, and it says how long."""
+
+    on_latency: Callable[[float], None] | None
+    """Called with the seconds that an answer took, or that were waited for one in vain."""

@@ -5,7 +5,8 @@ One process, one event loop: a method that never awaits is atomic, and that is t
 Memory is bounded by the number of keys. Where a new one would be too many, the key goes first that has not been used
 for the longest time, not the one that expires soonest: throttles keep short counters beside long ones, and whoever
 fills the memory with long ones must not thereby wash away the counter that holds him back.
-A list is bounded by its callers: `maximum` items, of what size they like.
+A list is bounded by its callers: `maximum` items, of what size they like; all values and lists together by `max_bytes`,
+where that is given.
 
 What has expired is gone for every caller at once. Its memory is freed by later calls, a few keys each, so no call
 pays for many; the cost of a call is O(log n), amortised.
@@ -26,10 +27,18 @@ FREED_PER_CALL: Final = 4
 """Expired keys that one call frees. A call adds one key at most, so two would do to keep up."""
 
 
+MAX_KEPT: Final = 20_000
+"""What is kept for clients to come: their tickets, the histories of topics and the queues of sessions, all together."""
+
+MAX_KEPT_BYTES: Final = 128 * 1024 * 1024
+"""What that may take."""
+
+
 @dataclass(slots=True, eq=False)
 class _Counter:
     expires_at: float
     value: int = 0
+    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -37,11 +46,16 @@ class _Value:
     expires_at: float
     value: bytes
 
+    @property
+    def size(self) -> int:
+        return len(self.value)
+
 
 @dataclass(slots=True, eq=False)
 class _List:
     expires_at: float
     last: int = 0
+    size: int = 0
     items: deque[bytes] = field(default_factory=deque)
 
 
@@ -52,18 +66,26 @@ _Kind = TypeVar("_Kind", _Counter, _Value, _List)
 class MemoryShared:
     """Counters, one-time values and bounded lists of this process.
 
-    `max_keys` bounds all three together (default 100,000, some 30 MB of counters).
+    `max_keys` bounds all three together (default 100,000, some 30 MB of counters), `max_bytes` the bytes that their
+    callers gave them (default 0: no bound).
     A key is of one kind: to use it as another raises `UsageError`, except that `put` replaces whatever is there.
     """
 
-    def __init__(self, clock: Clock, *, max_keys: int = 100_000) -> None:
+    def __init__(self, clock: Clock, *, max_keys: int = 100_000, max_bytes: int = 0) -> None:
         if max_keys < 1:
             raise UsageError("max_keys must be 1 or more")
         self._clock = clock
         self._max_keys = max_keys
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # from the longest unused to the most recent
         self._due: list[tuple[float, int, str, _Entry]] = []  # one per entry, and some of entries that left early
         self._order = count()  # decides between equal times, since entries have no order
+
+    @classmethod
+    def for_clients(cls, clock: Clock) -> MemoryShared:
+        """Make one for what clients fill, bounded accordingly, and apart from the counters that hold them back."""
+        return cls(clock, max_keys=MAX_KEPT, max_bytes=MAX_KEPT_BYTES)
 
     def __len__(self) -> int:
         """Count the keys, with those expired whose memory is not free yet."""
@@ -84,7 +106,7 @@ class MemoryShared:
         return counter.value, counter.expires_at - self._clock.monotonic()
 
     async def forget(self, key: str) -> None:
-        self._entries.pop(key, None)
+        self._drop(key)
 
     async def put(self, key: str, value: bytes, *, ttl: float) -> None:
         self._enter(key, _Value(self._clock.monotonic() + ttl, value))
@@ -93,7 +115,7 @@ class MemoryShared:
         found = self._find(key, _Value)
         if found is None:
             return None
-        del self._entries[key]
+        self._drop(key)
         return found.value
 
     async def append(self, key: str, item: bytes, *, maximum: int, ttl: float) -> int:
@@ -107,8 +129,10 @@ class MemoryShared:
         found.expires_at = expires_at
         found.last += 1
         found.items.append(item)
+        self._grow(found, len(item))
         while len(found.items) > maximum:
-            found.items.popleft()
+            self._grow(found, -len(found.items.popleft()))
+        self._make_room(but=key)
         return found.last
 
     async def read(self, key: str, after: int = 0) -> tuple[int, list[bytes]]:
@@ -124,7 +148,7 @@ class MemoryShared:
         if entry is None:
             return None
         if entry.expires_at <= self._clock.monotonic():
-            del self._entries[key]
+            self._drop(key)
             return None
         if not isinstance(entry, kind):
             raise UsageError(f"a shared key is used as {kind.__name__[1:].lower()} and as something else")
@@ -133,11 +157,30 @@ class MemoryShared:
 
     def _enter(self, key: str, entry: _Entry) -> None:
         self._free_expired()
-        self._entries.pop(key, None)
+        self._drop(key)
         if len(self._entries) >= self._max_keys:
-            self._entries.popitem(last=False)
+            self._drop(next(iter(self._entries)))
         self._entries[key] = entry
+        self._bytes += entry.size
         self._await_expiry(entry.expires_at, key, entry)
+        self._make_room(but=key)
+
+    def _drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+
+    def _grow(self, entry: _List, by: int) -> None:
+        entry.size += by
+        self._bytes += by
+
+    def _make_room(self, but: str) -> None:
+        """Let the longest unused go where all together are too large; the one in use stays."""
+        while self._max_bytes and self._bytes > self._max_bytes and len(self._entries) > 1:
+            oldest = next(iter(self._entries))
+            if oldest == but:
+                return
+            self._drop(oldest)
 
     def _await_expiry(self, expires_at: float, key: str, entry: _Entry) -> None:
         # Entries that leave early stay in the heap. Logins leave month-long ones behind by the dozen, so once they
@@ -156,6 +199,6 @@ class MemoryShared:
             if self._entries.get(key) is not entry:
                 continue
             if entry.expires_at <= now:
-                del self._entries[key]
+                self._drop(key)
             else:  # a list that was appended to since: here again, at its later time
                 self._await_expiry(entry.expires_at, key, entry)

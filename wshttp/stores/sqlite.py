@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeVar
@@ -87,6 +88,8 @@ class SqliteStore:
         self._generation = 0
         self._away: str | None = "the store is not open"
         self._late_since = 0.0
+        self.on_latency: Callable[[float], None] | None = None
+        """See `sessions.store.Timed`: a write, which those wait for whose answer it is behind."""
         self._recovery: asyncio.Task[None] | None = None
 
     @property
@@ -249,7 +252,12 @@ class SqliteStore:
         return self._set
 
     async def _write(self, statements: list[Statement]) -> None:
-        await self._in_thread(self._file.write, [*statements, self._seen()])
+        began = time.perf_counter()
+        try:
+            await self._in_thread(self._file.write, [*statements, self._seen()])
+        finally:
+            if self.on_latency is not None:
+                self.on_latency(time.perf_counter() - began)
 
     def _on_written(self, batch: Batch) -> None:
         self._claimed.difference_update(batch.settled)

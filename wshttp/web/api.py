@@ -7,6 +7,7 @@ from typing import Any
 
 from wshttp.addresses import bucket
 from wshttp.auth.basic import BasicCredentials, parse_basic
+from wshttp.auth.tickets import LIFETIME
 from wshttp.errors import BadCredentials, BadRequest, NotFound
 from wshttp.sessions.identity import login_identity
 from wshttp.web.handler import SessionHandler
@@ -64,6 +65,19 @@ class Touch(ApiHandler):
         await self.session.touch()
         self.site.hub.changed(self.session.record)
         self.answer(self.session.describe())
+
+
+class NewTicket(ApiHandler):
+    """`POST /ticket`: what opens one WebSocket, or stream, once."""
+
+    auto_start = False
+
+    async def post(self) -> None:
+        session = self.session
+        if self.site.tickets is None:
+            raise NotFound("there are no tickets here")
+        ticket = await self.site.tickets.issue(session.ref, session.record.key)
+        self.answer({"ticket": ticket, "expires_in": int(LIFETIME)}, 201)
 
 
 class OfUser(ApiHandler):

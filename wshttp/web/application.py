@@ -12,9 +12,12 @@ from tornado.routing import PathMatches, Rule, URLSpec
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 from tornado.websocket import WebSocketHandler
 
+from wshttp.config.shipped import shipped
 from wshttp.errors import BadRequest, UsageError
 from wshttp.realtime.format import SUBPROTOCOL
 from wshttp.web import api, health
+from wshttp.web.admin.calls import admin_calls
+from wshttp.web.admin.desk import Desk
 from wshttp.web.body import RequestBody
 from wshttp.web.endpoint import METHODS, Endpoint, EndpointHandler, Route
 from wshttp.web.file_root import FileRoot
@@ -26,6 +29,7 @@ from wshttp.web.request import Request
 from wshttp.web.result_handler import ResultHandler
 from wshttp.web.site import Site, put_site
 from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SessionWebSocketHandler, SocketFunction
+from wshttp.web.stream import Send, Stream
 
 HandlerRule: TypeAlias = "URLSpec | Rule | tuple[Any, ...]"
 
@@ -60,11 +64,23 @@ class SiteApplication(Application):
                 ("/sessions", api.OwnSessions, {}),
                 ("/sessions/([0-9a-f]+)", api.OwnSession, {}),
                 ("/login", api.Login, {}),
+                ("/ticket", api.NewTicket, {}),
                 ("/socket", BuiltInSocket, {}),
+                ("/stream", Stream, {}),
+                ("/send", Send, {}),
             ]
+        self._admin_page: FileRoot | None = None
+        if site.settings.admin.enabled:
+            self._admin_page = FileRoot(shipped("static") / "admin")
+            calls += admin_calls(Desk(site, metrics), self._admin_page)
         for path, handler, arguments in calls:
             self._append(Rule(PathMatches(f"{prefix}{path}$"), handler, arguments))
         self._append(Rule(PathMatches(f"{prefix}/.*"), api.ApiNothing))
+
+    def close(self) -> None:
+        """Let go of what it holds, after the last request."""
+        if self._admin_page is not None:
+            self._admin_page.close()
 
     # --- routes -------------------------------------------------------------------------------------
 

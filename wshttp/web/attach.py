@@ -6,6 +6,7 @@ from tornado.web import Application
 
 from wshttp.auth.authentication import Authentication
 from wshttp.auth.authenticator import Authenticator
+from wshttp.auth.tickets import Tickets
 from wshttp.auth.watch import UsersWatch
 from wshttp.config import Settings
 from wshttp.realtime.hub import Hub
@@ -36,7 +37,8 @@ def attach(
     The returned site's `hub` sends to sockets. Open the site before the first request, and close it at the end.
     """
     settings = (settings or Settings()).model_copy(update={"session": sessions.settings})
-    hub = Hub(settings, sessions.callbacks)
+    kept = MemoryShared.for_clients(SystemClock())
+    hub = Hub(settings, sessions.callbacks, shared=kept)
     sessions.notifier = hub
     users = None
     if authenticator is None:
@@ -44,5 +46,6 @@ def attach(
         authentication = Authentication(settings.auth, sessions.callbacks, MemoryShared(clock), clock)
         authenticator, users = authentication.authenticator, UsersWatch(authentication, sessions)
     site = Site(settings, sessions, hub, sessions.callbacks, authenticator, users)
+    site.tickets = Tickets(kept)
     put_site(application, site)
     return site

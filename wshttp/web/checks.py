@@ -60,13 +60,13 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
-def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool) -> None:
-    """Raise `Forbidden` for what another site has a browser send: unsafe methods, and every WebSocket handshake.
+def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool, stays_open: bool = False) -> None:
+    """Raise `Forbidden` for what another site has a browser send: unsafe methods, and all that opens a connection.
 
     A request with neither `Sec-Fetch-Site` nor `Origin` comes from no browser's page and passes.
     `websocket.allowed_origins` holds for handshakes only.
     """
-    if request.method in SAFE_METHODS and not handshake:
+    if request.method in SAFE_METHODS and not (handshake or stays_open):
         return
     origin = request.headers.get("Origin")
     fetch_site = request.headers.get("Sec-Fetch-Site")

@@ -27,6 +27,10 @@ class Gate(SiteHandler):
     begins_anew: ClassVar[bool] = False
     """Whether a cookie that was renewed is no obstacle, since the request brings the client another."""
     is_handshake: ClassVar[bool] = False
+    stays_open: ClassVar[bool] = False
+    """Whether the answer is a connection: no other site's page may open one, and a ticket may say whose it is."""
+    is_stream: ClassVar[bool] = False
+    """Whether its answer goes on for as long as somebody listens: how long that was says nothing of the server."""
     visit: Visit | None = None
     _entering = False
 
@@ -47,7 +51,7 @@ class Gate(SiteHandler):
         site, request = self.site, self.request
         checks.check_address(site, request)
         checks.check_host(site, request)
-        checks.check_origin(site, request, handshake=self.is_handshake)
+        checks.check_origin(site, request, handshake=self.is_handshake, stays_open=self.stays_open)
         rule = protection_of(decoded_path(request.path), site.settings.auth.protect)
         if not self.wants_session and rule is None:
             return
@@ -66,7 +70,9 @@ class Gate(SiteHandler):
         self.visit.unit.enter()
         self.visit.patience.enter()
         touch = self.wants_session and self.touches()
-        await self.visit.identify(touch=touch, basic=self.verifies_basic, handshake=self.is_handshake)
+        await self.visit.identify(
+            touch=touch, basic=self.verifies_basic, handshake=self.is_handshake, ticket=self.stays_open
+        )
         return self.visit
 
     def on_finish(self) -> None:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 from tornado.web import RequestHandler
 
+from wshttp.auth.authenticator import OUTCOMES
 from wshttp.errors import Forbidden, StoreUnavailable
+from wshttp.realtime.hub import Hub
+from wshttp.sessions.store import Timed
 from wshttp.web.gate import Gate
 from wshttp.web.site import Site
+from wshttp.web.timings import Timings
+from wshttp.web.version import version
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Bounds for what somebody waits for."""
+
+LATE: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Bounds for ends, which are half a second late at most while all is well."""
+
+CLOSE_CODES: Final = frozenset((*range(1000, 1004), *range(1005, 1012), 1013, *range(4000, 4009)))
+"""Codes that have a label of their own; peers may send any from 3000 to 4999."""
+
+_NONE_CLOSED: Final = {str(code): 0 for code in sorted(CLOSE_CODES)}
+"""Each is there from the beginning: Prometheus takes a series that comes up with a 1 for one that has not changed."""
 
 
 class ConnectionCounts(Protocol):
@@ -39,33 +55,57 @@ class Metrics:
         self.requests = Counter(
             "wshttp_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
         )
-        self.duration = Histogram(
-            "wshttp_request_seconds",
-            "Time from a request's headers to the end of its answer.",
-            buckets=SECONDS,
-            registry=self.registry,
+        self.statuses: collections.Counter[str] = collections.Counter()
+        """Answers by the hundred of their status, such as `2xx`."""
+        self.request_seconds = self._timings(
+            "wshttp_request_seconds", "Time from a request's headers to the end of its answer.", SECONDS
         )
-        lateness = Histogram(
-            "wshttp_session_end_lateness_seconds",
-            "Time between a deadline and the end that it brought.",
-            buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
-            registry=self.registry,
+        self.message_seconds = self._timings(
+            "wshttp_message_seconds", "Time that the handling of a WebSocket message took.", SECONDS
         )
-        site.sessions.statistics.on_lateness = lateness.observe
+        self.store_seconds = self._timings("wshttp_store_seconds", "Time that the store took to answer.", SECONDS)
+        self.lateness = self._timings(
+            "wshttp_session_end_lateness_seconds", "Time between a deadline and the end that it brought.", LATE
+        )
+        site.sessions.statistics.on_lateness = self.lateness.observe
+        site.hub.statistics.on_handled = self.message_seconds.observe
+        if isinstance(site.sessions.store, Timed):
+            site.sessions.store.on_latency = self.store_seconds.observe
+        self.network = network
         self._totals = _Totals(site, network)
         self.registry.register(self._totals)
 
+    def _timings(self, name: str, documentation: str, bounds: tuple[float, ...]) -> Timings:
+        return Timings(name, documentation, bounds, self.registry)
+
     def observe(self, handler: RequestHandler) -> None:
         """Count an answered request."""
-        method = handler.request.method or ""
+        method, status = handler.request.method or "", handler.get_status()
         known = method if method in handler.SUPPORTED_METHODS else "other"
-        self.requests.labels(known, str(handler.get_status())).inc()
-        self.duration.observe(handler.request.request_time())
+        self.requests.labels(known, str(status)).inc()
+        self.statuses[f"{status // 100}xx"] += 1
+        if not (isinstance(handler, Gate) and handler.is_stream):
+            self.request_seconds.observe(handler.request.request_time())
 
     async def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         await self._totals.ask_store()
         return generate_latest(self.registry)
+
+
+def login_outcomes(site: Site) -> dict[str, int]:
+    """Return how log-ins came out; what is remembered as right is no log-in."""
+    authenticator = site.authenticator
+    found = {} if authenticator is None else authenticator.outcomes
+    return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+
+
+def closed_by_code(hub: Hub) -> dict[str, int]:
+    """Return how many connections closed, by code; those that are not in `CLOSE_CODES` as `other`."""
+    found: collections.Counter[str] = collections.Counter()
+    for code, count in hub.statistics.closed.items():
+        found[str(code) if code in CLOSE_CODES else "other"] += count
+    return dict(found)
 
 
 class _Totals(Collector):
@@ -98,7 +138,14 @@ class _Totals(Collector):
         yield CounterMetricFamily("wshttp_sessions_started", "Sessions started.", sessions.started)
         yield _labelled("wshttp_sessions_ended", "Sessions ended.", "reason", sessions.ended)
         yield _labelled("wshttp_sessions_refused", "Sessions that a limit kept out.", "limit", sessions.refused)
+        yield InfoMetricFamily("wshttp_build", "The version of the program.", {"version": version()})
+        yield GaugeMetricFamily(
+            "wshttp_nodes", "Nodes that are heard, this one included.", 1 + len(hub.elsewhere.nodes())
+        )
+        logins = login_outcomes(self._site)
+        yield _labelled("wshttp_logins", "Passwords that were checked, and attempts that were not.", "outcome", logins)
         yield GaugeMetricFamily("wshttp_connections", "Open WebSockets.", len(hub))
+        yield _labelled("wshttp_connections_closed", "WebSockets closed.", "code", _NONE_CLOSED | closed_by_code(hub))
         yield CounterMetricFamily("wshttp_connections_opened", "WebSockets opened.", hub.statistics.opened)
         yield CounterMetricFamily("wshttp_messages_received", "WebSocket messages received.", hub.statistics.received)
         yield CounterMetricFamily("wshttp_messages_sent", "WebSocket messages sent.", hub.statistics.sent)
@@ -111,9 +158,9 @@ class _Totals(Collector):
         yield CounterMetricFamily("wshttp_messages_slow", "Messages that met a full buffer.", hub.statistics.slow)
         counts = self._network()
         yield GaugeMetricFamily("wshttp_tcp_connections_open", "Open connections, WebSockets included.", counts.open)
-        outcomes = {"accepted": counts.accepted, "refused": counts.refused}
+        taken = {"accepted": counts.accepted, "refused": counts.refused}
         yield _labelled(
-            "wshttp_tcp_connections", "Connections taken in, and those of them turned away.", "outcome", outcomes
+            "wshttp_tcp_connections", "Connections taken in, and those of them turned away.", "outcome", taken
         )
         yield _labelled("wshttp_tcp_timeouts", "Connections closed by a time-out.", "waiting_for", counts.timed_out)
 

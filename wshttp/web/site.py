@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from tornado.web import Application, RequestHandler
 
 from wshttp.auth.authenticator import Authenticator
+from wshttp.auth.tickets import Tickets
 from wshttp.auth.watch import UsersWatch
 from wshttp.config import Settings
 from wshttp.errors import UsageError
 from wshttp.realtime.envelope import EnvelopeSocket
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.callbacks import Callbacks
+from wshttp.sessions.data import Json
 from wshttp.sessions.ids import LOGIN_IDENTITIES
 from wshttp.sessions.session_list import SessionList
 from wshttp.web.cookies import SessionCookie
@@ -42,18 +45,22 @@ class Site:
     authenticator: Authenticator | None = None
     users: UsersWatch | None = None
     """Looks at the users file, where there is somebody to authenticate by."""
+    tickets: Tickets | None = None
     rates: RatePolicy | None = None
     loopback_only: bool = False
     """All listeners are on loopback addresses: then a foreign `Host` is an attack (DNS rebinding)."""
     has_api: bool = False
     """The HTTP API is served under `prefix`."""
     draining: bool = False
+    on_drain: list[Callable[[], None]] = field(default_factory=list)
+    """Called when draining begins: by who answers without an end, and has to come to one."""
     cookie: SessionCookie = field(init=False)
     envelope: EnvelopeSocket = field(init=False)
 
     def __post_init__(self) -> None:
         self.cookie = SessionCookie(self.settings.session.cookie)
-        self.envelope = EnvelopeSocket(self.hub, self.callbacks, self.can_log_in)
+        self.envelope = EnvelopeSocket(self.hub, self.callbacks, self.offers)
+        self.hub.happenings = self.sessions.happenings
 
     async def open(self, *, sweep: bool = True) -> None:
         """Open the session list, and read and watch the users file. Before the first request. Raises what `Store.open` does.
@@ -80,10 +87,24 @@ class Site:
             await self.users.close()
         return undelivered
 
+    def begin_draining(self) -> None:
+        """Be ready for no more requests, and end the answers that would never end."""
+        self.draining = True
+        for function in self.on_drain:
+            function()
+
     def can_log_in(self) -> bool:
         """Whether a client of the API can log in: there are users, and a session that can hold one."""
         verifiable = self.authenticator is not None and self.authenticator.can_verify
         return verifiable and not set(LOGIN_IDENTITIES).isdisjoint(self.settings.session.identity)
+
+    def offers(self) -> dict[str, Json]:
+        """Return what clients of the built-in socket are told that there is."""
+        return {
+            "login": self.can_log_in(),
+            "ticket": self.has_api and self.tickets is not None,
+            "stream": self.has_api,
+        }
 
     @property
     def prefix(self) -> str:

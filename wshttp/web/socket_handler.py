@@ -19,12 +19,13 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
-from wshttp.errors import BadRequest, ConnectionClosed, Forbidden, SessionEnded, StoreUnavailable, UsageError
+from wshttp.errors import BadRequest, ConnectionClosed, SessionEnded, UsageError
 from wshttp.realtime.close_codes import BYE, NO_STATUS
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import ENVELOPE, PLAIN, SUBPROTOCOL, Format, Message, size_of
 from wshttp.sessions.session import Session
 from wshttp.sessions.unit_of_work import UnitOfWork
+from wshttp.web.admission import admit
 from wshttp.web.handler import SessionHandler
 
 COMPRESSION = {"compression_level": 1, "mem_level": 5}
@@ -57,6 +58,7 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
     """
 
     is_handshake = True
+    stays_open = True
     subprotocols: ClassVar[tuple[str, ...]] = ()
     """What this endpoint speaks, by preference; the first that the client offers is chosen."""
     format: ClassVar[Format] = PLAIN
@@ -97,37 +99,8 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         raise BadRequest(_NO_UPGRADE)
 
     async def _admit(self) -> None:
-        site, visit = self.site, self._visit()
-        if site.draining:
-            raise StoreUnavailable("the server is closing; come back")
-        if site.settings.session.enabled:
-            visit.require_session()
-        connection = Connection(
-            site.hub,
-            visit.session,
-            remote_ip=self.request.remote_ip or "",
-            path=self.request.path,
-            user_agent=self.request.headers.get("User-Agent"),
-            subprotocol=self._choose_subprotocol(),
-            format=self.format,
-        )
-        site.hub.register(connection)
-        try:
-            await self._ask(connection)
-            await visit.unit.commit()
-        except BaseException:
-            connection.admission.set_result(False)
-            connection.lost(None, None)
-            raise
-        connection.admission.set_result(True)
-        visit.patience.end()  # the messages, which are handled in this context, are no part of the handshake
-        self._connection = connection
-
-    async def _ask(self, connection: Connection) -> None:
-        if await self.site.callbacks.decide("connect", connection, on_failure=False) is False:
-            raise Forbidden("the application refused the connection")
-        if connection.session is not None and connection.session.ended is not None:
-            raise SessionEnded(connection.session.ref, connection.session.ended)  # it ended while we asked
+        subprotocol = self._choose_subprotocol()
+        self._connection = await admit(self, self._visit(), subprotocol=subprotocol, format=self.format)
 
     def _choose_subprotocol(self) -> str | None:
         offered = ",".join(self.request.headers.get_list("Sec-WebSocket-Protocol")).split(",")
@@ -299,8 +272,14 @@ class BuiltInSocket(SessionWebSocketHandler):
     subprotocols = (SUBPROTOCOL,)
     format = ENVELOPE
 
-    def open(self, *args: str, **kwargs: str) -> None:
-        self.site.envelope.welcome(self.connection)
+    def _choose_subprotocol(self) -> str | None:
+        chosen = super()._choose_subprotocol()
+        if chosen is None and "wshttp." in self.request.headers.get("Sec-WebSocket-Protocol", ""):
+            raise BadRequest(f"this server speaks {SUBPROTOCOL}, and no other version of it")
+        return chosen
+
+    def open(self, *args: str, **kwargs: str) -> Awaitable[None]:
+        return self.site.envelope.welcome(self.connection)
 
     def on_message(self, message: Message) -> Awaitable[None]:
         return self.site.envelope.handle(self.connection, message)

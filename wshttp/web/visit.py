@@ -9,6 +9,7 @@ from tornado.httputil import HTTPServerRequest
 
 from wshttp.addresses import bucket
 from wshttp.auth.basic import parse_basic
+from wshttp.auth.tickets import Admission
 from wshttp.auth.user import User
 from wshttp.config import SessionSettings
 from wshttp.errors import BadCredentials, Forbidden, SessionEnded, UsageError
@@ -40,6 +41,7 @@ class Visit:
         self._ended = False
         """This visit has ended its session."""
         self._presented: Presented | None = None
+        self._admission: Admission | None = None
         self._cookies: list[str] = []
         self._token: str | None = None
 
@@ -72,15 +74,20 @@ class Visit:
 
     # --- coming -------------------------------------------------------------------------------------
 
-    async def identify(self, *, touch: bool = True, basic: bool = True, handshake: bool = False) -> None:
-        """Find out who it is and which session is theirs; starts none.
+    async def identify(
+        self, *, touch: bool = True, basic: bool = True, handshake: bool = False, ticket: bool = False
+    ) -> None:
+        """Find out who it is and which session is theirs; starts none. With `ticket`, one in the query counts.
 
-        Raises `BadRequest`, `BadCredentials`, `TooManyRequests`, `StoreUnavailable`, and for a handshake `Forbidden`.
+        Raises `BadRequest`, `BadCredentials`, `TooManyRequests`, `StoreUnavailable`, for a handshake `Forbidden`, and
+        `SessionEnded` for a ticket that is none, was used, or whose session is over or another one.
         """
         if basic:
             self.verified = await self._verify_basic()
         if not self._settings.enabled:
             return
+        if ticket:
+            self._admission = await self._redeem()
         touch = touch and "http" in self._settings.touch
         try:
             self._found = await identity.recognise(self._site.sessions, self._present(), touch=touch)
@@ -93,6 +100,16 @@ class Visit:
             self.unit.bind(self.session.ref, self._found.key)
         self.ended_reason = self._found.invalid.reason if self._found.invalid else None
         self._forget_cookies()
+
+    async def _redeem(self) -> Admission | None:
+        """Take the ticket in the query, if there is one; it is gone then, whatever comes of the request."""
+        presented = self._request.query_arguments.get("ticket", [])
+        if not presented or self._site.tickets is None:
+            return None
+        admission = await self._site.tickets.redeem(presented[-1].decode("latin-1"))
+        if admission is None:
+            raise SessionEnded(None, None, "the ticket is unknown, was used, or is too old; get another one")
+        return admission
 
     async def begin(self, *, auto_start: bool, anew: bool = False) -> None:
         """Settle what an ended or unknown id leads to, and start a session where there is none.
@@ -194,6 +211,7 @@ class Visit:
                 user_agent=request.headers.get("User-Agent"),
                 tokens=self._tokens(),
                 verified=self.verified,
+                admission=self._admission,
             )
         return self._presented
 

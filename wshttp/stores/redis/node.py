@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, count, islice
@@ -80,6 +81,8 @@ class Node:
         """What all nodes share, once it is known."""
         self.lease_was_lost = False
         """Others have taken over what this node owed, as far as it is known."""
+        self.on_latency: Callable[[float], None] | None = None
+        """See `sessions.store.Timed`."""
         self.tombstone = 0.0
         self.warn_before = 0.0
         self._prefix = prefix
@@ -207,6 +210,7 @@ class Node:
             call, given, touches, unheard=unheard, untold=untold and len(self.touches) > 0, may_take=may_take
         )
         mark, may_be_sent = self.time.mark(), self.departure()
+        began = time.perf_counter()
         try:
             reply = await patiently(self.link.script(self._scripts[name], self.root, *arguments), self._timeout)
         except BaseException as error:
@@ -217,6 +221,9 @@ class Node:
                 _log.error("the store refuses %s: %s %s", name, error, self._scripts.place(name, str(error)))
                 raise RedisUnavailable(str(error)) from None
             raise
+        finally:
+            if self.on_latency is not None:
+                self.on_latency(time.perf_counter() - began)
         if reply[1] in _NOT_ADMITTED:
             self.touches.give_back(touches)
         return Reply(self._heard(reply, mark), call)

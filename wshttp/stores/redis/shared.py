@@ -1,7 +1,7 @@
 """The `Shared` port on Redis or Valkey: what all nodes of one prefix see alike.
 
 Every method is one round trip, and one script that the server runs in one step.
-All keys begin with `{prefix}:shared:1`, in one slot of a cluster; the number is the version of what is stored there, so
+All keys begin with `{prefix}:shared:1` (or another part of that prefix), in one slot of a cluster; the number is the version of what is stored there, so
 that two versions of the program that store it in different ways do not meet.
 
 A call that is sent again after a lost connection is applied once: its answer is kept under the call's id, for as long as
@@ -55,6 +55,7 @@ class RedisShared:
     `timeout` is that of the link. `max_keys` bounds all three together (default 100,000, some 35 MB of counters).
     `node` is a name that no other object has had; `None`: any.
     A key is of one kind: to use it as another raises `UsageError`, except that `put` replaces whatever is there.
+    Those of another `part` have keys and a bound of their own.
     The link is opened and closed by whoever made it.
     """
 
@@ -66,11 +67,12 @@ class RedisShared:
         timeout: float = 2.0,
         max_keys: int = 100_000,
         node: str | None = None,
+        part: str = "shared",
     ) -> None:
         if max_keys < 1:
             raise UsageError("max_keys must be 1 or more")
         self._link = link
-        self._root = f"{{{prefix}}}:shared:1"
+        self._root = f"{{{prefix}}}:{part}:1"
         self._resent_for = _milliseconds(timeout + ANSWERS_KEPT)
         self._max_keys = max_keys
         node = node or secrets.token_hex(6)

@@ -137,6 +137,15 @@ class RedisStore:
         return self._node.name
 
     @property
+    def on_latency(self) -> Callable[[float], None] | None:
+        """See `sessions.store.Timed`."""
+        return self._node.on_latency
+
+    @on_latency.setter
+    def on_latency(self, function: Callable[[float], None] | None) -> None:
+        self._node.on_latency = function
+
+    @property
     def link(self) -> RedisLink:
         """The connection, for what else nodes share; open as long as the store is."""
         return self._node.link

@@ -1,0 +1,101 @@
+// Ending sessions: one, those that were selected, or all that a choice meets; asked first, in steps, and said afterwards.
+
+import { call } from "./api.js";
+import { ask, withProgress } from "./ask.js";
+import { say, sayProblem } from "./said.js";
+import { count, counted, shortRef } from "./words.js";
+
+const STEP = 250;
+const AT_ONCE = 4;
+
+/** End one. Returns whether it was this call that ended it. */
+export async function endOne(ref, user) {
+  const whose = user === null ? `session ${shortRef(ref)}` : `the session ${shortRef(ref)} of ${user}`;
+  if (!await ask(`End ${whose}?`, "Its WebSockets close, and what it holds is gone.", "End session")) return false;
+  try {
+    await call("DELETE", `sessions/${ref}`);
+    say(`Ended ${whose}.`);
+    return true;
+  } catch (error) {
+    if (error.status === 404) say(`${whose} had ended already.`);
+    else sayProblem(error);
+    return false;
+  }
+}
+
+/** End those with these refs. Returns whether anything was done. */
+export async function endSelected(refs) {
+  const sessions = counted(refs.length, "session");
+  if (!await ask(`End ${sessions}?`, "Their WebSockets close, and what they hold is gone.", `End ${sessions}`)) return false;
+  return inSteps(refs.length, async (report, signal) => {
+    const waiting = [...refs];
+    let ended = 0;
+    const work = async () => {
+      while (waiting.length && !signal.aborted) {
+        ended += await endQuietly(waiting.pop());
+        report(ended);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    return ended;
+  });
+}
+
+async function endQuietly(ref) {
+  try {
+    await call("DELETE", `sessions/${ref}`);
+    return 1;
+  } catch (error) {
+    if (error.status === 404) return 0; // it ended by itself
+    throw error;
+  }
+}
+
+/**
+ * End all that a choice meets: `user`, `ip`, `before`, or none for all.
+ *
+ * `total` is how many that are, as far as it is known. Who starts a session meanwhile keeps it, but for a choice by
+ * user: to lock somebody out is to end what they open in the last moment, too.
+ */
+export async function endFound(choice, total) {
+  const those = inWords(choice);
+  const many = total === null ? "How many that are shows as they end." : `That is ${counted(total, "session")}.`;
+  if (!await ask(`End ${those}?`, `${many} Their WebSockets close, and what they hold is gone.`, `End ${those}`)) return false;
+  return inSteps(total, async (report, signal) => {
+    const query = { ...choice, limit: STEP };
+    let [ended, cursor] = [0, ""];
+    if (!query.user && !query.before) query.before = (await call("GET", "stats")).at;
+    do {
+      const step = await call("DELETE", "sessions", { query: { ...query, cursor } });
+      ended += step.ended;
+      cursor = step.cursor;
+      report(ended);
+    } while (cursor && !signal.aborted);
+    return ended;
+  });
+}
+
+/** What a choice meets, in words. */
+export function inWords({ user, ip, before }) {
+  if (!user && !ip && !before) return "all sessions";
+  const parts = [user && `of ${user}`, ip && `from ${ip}`, before && `started before ${new Date(before * 1000).toLocaleString()}`];
+  return `all sessions ${parts.filter(Boolean).join(", ")}`;
+}
+
+async function inSteps(total, work) {
+  let ended = 0;
+  const counting = (report) => (done) => { ended = done; report(done); };
+  try {
+    let stopped = false;
+    await withProgress("Ending sessions", total, progressInWords, async (report, signal) => {
+      await work(counting(report), signal);
+      stopped = signal.aborted;
+    });
+    say(`${stopped ? "Stopped: ended" : "Ended"} ${counted(ended, "session")}.`);
+  } catch (error) {
+    say(`Ended ${counted(ended, "session")}, then: ${error.message}`, "failed");
+  }
+  return true;
+}
+
+const progressInWords = (done, total) => (total === null ? `${count(done)} ended` : `${count(done)} of ${count(total)} ended`);

@@ -1,0 +1,89 @@
+"""A real Chromium, driven with Playwright: Debian's, or the one that `WSHTTP_CHROMIUM` names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from processes import Process, serving
+from visiting import DESKTOP, PASSWORD, USER, Serve, Visit, Visitor
+
+from wshttp.auth.passwords import hash_password
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+FLAGS = [
+    "--no-first-run",
+    "--disable-background-networking",  # a test has a browser and a server, and nobody else
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-dev-shm-usage",  # /dev/shm of a container is small
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests; each has profiles of its own."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install '.[test]'")
+    path = os.environ.get("WSHTTP_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no chromium: apt-get install chromium, or name one in WSHTTP_CHROMIUM")
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses to run as root
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS + as_root)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Visit]:
+    """Make visitors; options are those of Playwright's contexts."""
+    with ExitStack() as leaving:
+
+        def come(**options: Any) -> Visitor:
+            context = chromium.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | options)
+            leaving.callback(context.close)
+            return Visitor(context)
+
+        yield come
+
+
+@pytest.fixture(scope="session")
+def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with one user, whose password is cheap to check."""
+    path = tmp_path_factory.mktemp("users") / "users.htpasswd"
+    path.write_text(f"{USER}:{hash_password(PASSWORD, cost=4)}\n")
+    return path
+
+
+@pytest.fixture
+def serve(tmp_path: Path, users_file: Path) -> Iterator[Serve]:
+    """Start servers of the demo page: with a user, and with settings, section by section."""
+    with ExitStack() as stopping:
+
+        def start(port: int = 0, **sections: dict[str, Any]) -> Process:
+            settings: dict[str, dict[str, Any]] = {
+                "session": {"identity": ["credentials", "cookie"]},
+                "auth": {"users_file": str(users_file)},
+                "websocket": {"topics": ["room.*"]},
+                "admin": {"users": [USER]},
+            }
+            for name, section in sections.items():
+                settings[name] = settings.get(name, {}) | section
+            path = tmp_path / "settings.yaml"
+            path.write_text(yaml.safe_dump(settings))
+            process = stopping.enter_context(serving("--config", str(path), port=port))
+            assert process.port  # it listens
+            return process
+
+        yield start

@@ -1,0 +1,27 @@
+"""The page of administration: files that come with the package, for those who may."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wshttp.web.admin.access import AdminGate
+from wshttp.web.files import FilesHandler
+
+POLICY: Final = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+"""Nothing from elsewhere, no script in the page itself, and no frame around it: a click on it ends sessions."""
+
+
+class AdminPage(FilesHandler, AdminGate):  # type: ignore[misc]  # its methods take the path, as FilesHandler's do
+    """`GET /admin/`."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+
+
+class AdminEntrance(AdminGate):
+    """`GET /admin`: the page's address without its slash."""
+
+    def get(self) -> None:
+        self.redirect(f"{self.site.prefix}/admin/")
