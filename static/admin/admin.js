@@ -15,16 +15,18 @@ const LOOK_EVERY = 2000; // milliseconds between two looks at the numbers
 const TICK = 1000;
 
 const [overview, sessions, connections, feed, stream] = [new Overview(), new Sessions(), new Connections(), new Feed(), new Stream()];
-const card = new Card(() => { if (location.hash.startsWith("#session/")) location.hash = view; });
+const card = new Card(left);
 new Message();
 
 let view = VIEWS[0];
 let isPaused = false;
 let looking = false;
+let isOut = false; // the password is not right any more: to go on with it would be guessing, and lock its user out
 
 // --- views ---
 
-function route(isFirst = false) {
+function route() {
+  const before = view;
   const [name, ref] = location.hash.slice(1).split("/");
   if (name === "session" && /^[0-9a-f]+$/.test(ref ?? "")) {
     show(view);
@@ -33,7 +35,12 @@ function route(isFirst = false) {
   }
   card.close();
   show(VIEWS.includes(name) ? name : VIEWS[0]);
-  if (!isFirst) element(`${view}-title`).focus({ preventScroll: true });
+  if (view !== before) element(`${view}-title`).focus({ preventScroll: true }); // else the focus is where the card was opened
+}
+
+/** The card was closed. The address is set without going there, which would take the focus from where it came back to. */
+function left() {
+  if (location.hash.startsWith("#session/")) history.replaceState(null, "", `#${view}`);
 }
 
 function show(name) {
@@ -62,9 +69,16 @@ async function look() {
     notice(null);
   } catch (error) {
     notice(error.message);
+    if (error.status === 401 || error.status === 403) leave();
   } finally {
     looking = false;
   }
+}
+
+function leave() {
+  isOut = true;
+  element("pause").disabled = true;
+  stream.close("out");
 }
 
 function notice(text) {
@@ -77,7 +91,7 @@ function happened(what, data) {
   for (const each of [sessions, connections, card]) each.take(what, data);
 }
 
-const isWatched = () => !isPaused && !document.hidden;
+const isWatched = () => !isPaused && !isOut && !document.hidden;
 
 function tick() {
   if (!isWatched()) return;
@@ -90,17 +104,17 @@ function pause() {
   isPaused = !isPaused;
   element("pause").setAttribute("aria-pressed", String(isPaused));
   setText(element("pause"), isPaused ? "Go on" : "Pause");
-  if (isPaused) stream.pause();
+  if (isPaused) stream.close("paused");
   else { stream.open(); look(); }
 }
 
 element("pause").onclick = pause;
 stream.on("happened", happened);
 stream.on("open", () => { sessions.lookAgain(); connections.lookAgain(); });
-window.addEventListener("hashchange", () => route());
+window.addEventListener("hashchange", route);
 document.addEventListener("visibilitychange", () => { if (isWatched()) look(); });
 setInterval(() => { if (isWatched()) look(); }, LOOK_EVERY);
 setInterval(tick, TICK);
 
-route(true);
+route();
 stream.open();

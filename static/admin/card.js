@@ -66,6 +66,7 @@ export class Card {
   }
 
   #show(card) {
+    if (!getSelection().isCollapsed && this.parts.contains(getSelection().anchorNode)) return; // somebody copies from it
     this.state.hidden = true;
     const isOpen = [...this.parts.querySelectorAll("details")].some((each) => each.open);
     const focused = this.parts.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent : null;

@@ -32,7 +32,8 @@ export async function endSelected(refs) {
     let ended = 0;
     const work = async () => {
       while (waiting.length && !signal.aborted) {
-        ended += await endQuietly(waiting.pop());
+        const one = await endQuietly(waiting.pop()); // before it is added: the others count meanwhile
+        ended += one;
         report(ended);
       }
     };

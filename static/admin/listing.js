@@ -115,11 +115,13 @@ export class Listing {
 
   /** A page may have nothing and still not be the last: some conditions are met by one in many. */
   async #find(signal) {
-    let page;
+    const here = this.#page;
+    let [page, cursor] = [null, here.cursor];
     for (let tries = 0; tries < TRIES; tries++) {
-      page = await this.fetchPage({ cursor: this.#page.cursor, limit: this.#size }, signal);
+      page = await this.fetchPage({ cursor, limit: this.#size }, signal);
+      if (page.items.length) here.cursor = cursor; // where nothing is need not be looked at again
       if (page.items.length || page.cursor === null) return page;
-      this.#page.cursor = page.cursor;
+      cursor = page.cursor;
     }
     return page;
   }

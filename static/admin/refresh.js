@@ -3,9 +3,10 @@
 const SOON = 1500; // milliseconds
 
 export class Refresh {
-  every = 10_000;
+  every = 10_000; // milliseconds
+  isCostly = false; // what it asks for takes the server long: what happens is then no reason to ask sooner
   #asked = 0;
-  #wanted = false;
+  #wanted = 0; // since when
 
   /** `isShown` says whether anybody sees what `again` brings. */
   constructor(again, { isShown }) {
@@ -14,14 +15,14 @@ export class Refresh {
   }
 
   soon() {
-    this.#wanted = true;
+    this.#wanted ||= performance.now();
   }
 
   look(now) {
     if (!this.isShown()) return;
-    const pause = this.#wanted ? Math.max(SOON, this.every / 10) : this.every;
-    if (now - this.#asked < pause) return;
-    [this.#asked, this.#wanted] = [now, false];
+    const isDue = this.#wanted && !this.isCostly ? now - this.#wanted >= SOON : now - this.#asked >= this.every;
+    if (!isDue) return;
+    [this.#asked, this.#wanted] = [now, 0];
     this.again();
   }
 }

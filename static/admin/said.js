@@ -2,11 +2,15 @@
 
 import { element, make } from "./element.js";
 
+const place = element("said");
+
 export function say(text, kind = "done") {
   const close = make("button", { type: "button", className: "quiet", onclick: hush }, "Close");
   close.setAttribute("aria-label", "Close this message");
   const line = make("p", { className: kind }, make("span", {}, text), close);
-  element("said").replaceChildren(line);
+  // All but the dialog that is open is out of reach, and is not read out.
+  ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(place);
+  place.replaceChildren(line);
 }
 
 export function sayProblem(error) {
@@ -15,5 +19,5 @@ export function sayProblem(error) {
 }
 
 function hush() {
-  element("said").replaceChildren();
+  place.replaceChildren();
 }

@@ -82,7 +82,8 @@ export class Sessions {
 
   async #page({ cursor, limit }, signal) {
     const told = await call("GET", "sessions", { query: { ...this.#choice, cursor, limit }, signal });
-    this.#refresh.every = told.total === null ? SEARCHED_EVERY : EVERY;
+    this.#refresh.isCostly = told.total === null;
+    this.#refresh.every = this.#refresh.isCostly ? SEARCHED_EVERY : EVERY;
     const now = clock.now();
     for (const session of told.sessions) session.told = now;
     setTimeout(() => this.#showFound());

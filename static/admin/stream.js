@@ -4,7 +4,7 @@ import { element, setText } from "./element.js";
 
 const EVENTS = ["started", "renewed", "warned", "ended", "connected", "disconnected"];
 const LONGEST_PAUSE = 30_000; // milliseconds
-const WORDS = { connecting: "Connecting", open: "Live", paused: "Paused", away: "Not connected, trying again" };
+const WORDS = { connecting: "Connecting", open: "Live", paused: "Paused", out: "Not logged in", away: "Not connected, trying again" };
 
 export class Stream {
   #source = null;
@@ -27,11 +27,11 @@ export class Stream {
     source.onerror = () => this.#failed();
   }
 
-  /** Be told nothing until `open`. */
-  pause() {
+  /** Be told nothing until `open`; `why` is "paused" or "out". */
+  close(why) {
     clearTimeout(this.#timer);
     this.#source?.close();
-    this.#show("paused");
+    this.#show(why);
   }
 
   #greeted(node) {
