@@ -52,7 +52,7 @@ Play = Callable[[], AbstractAsyncContextManager[Scene]]
 def play(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Play:
     @asynccontextmanager
     async def play() -> AsyncIterator[Scene]:
-        store = SqliteStore(str(tmp_path / "sessions.db"), clock, timeout=0.05)
+        store = SqliteStore(str(tmp_path / "sessions.db"), clock, timeout=0.3)
         sessions = SessionList(SessionSettings(), store, clock=clock)
         await sessions.open(sweep=False)
         disk = Disk(store, monkeypatch)
