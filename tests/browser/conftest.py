@@ -31,9 +31,12 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests; each has profiles of its own."""
+    """One browser for the tests of a module; each has profiles of its own.
+
+    Not for all: Playwright's loop runs in this thread as long as there is one, and no other test could run its own.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install '.[test]'")
     path = os.environ.get("WSHTTP_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
