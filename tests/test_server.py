@@ -168,7 +168,8 @@ async def test_servers_of_one_program_hear_each_other(clock: FakeClock) -> None:
 
 
 def _backing(store: MemoryStore, clock: FakeClock, exchange: MemoryExchange | None = None) -> Backing:
-    return Backing(store, MemoryShared(clock), MemoryBroker(exchange or MemoryExchange()))
+    kept = MemoryShared.for_clients(clock)
+    return Backing(store, MemoryShared(clock), kept, MemoryBroker(exchange or MemoryExchange()))
 
 
 async def test_hosts_are_any_where_the_network_can_connect() -> None:

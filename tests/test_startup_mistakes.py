@@ -63,7 +63,7 @@ def test_config_full_of_mistakes_is_reported_as_a_whole(tmp_path: Path) -> None:
         ["environment WSHTTP_SERVER__HOTS", "server.hots", "no such setting; did you mean `host`?"],
         ["--set log.level=loud", "log.level", "wants debug, info, warning or error; got 'loud'"],
         ["--set nothing.at=all", "nothing", "no such setting; there are server, session, auth, websocket, static, "
-         "uploads, rate, store, metrics, log, api, app"],
+         "uploads, rate, store, admin, metrics, log, api, app"],
     ]  # fmt: skip
 
 

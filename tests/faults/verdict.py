@@ -284,9 +284,13 @@ class Verdict:
                 yield f"{held.ref} had a socket on {held.node} for {_after(held, over):.1f} s after its end"
 
     def _was_told(self, held: Held) -> bool:
-        """Whether a socket was closed with what became of its session; 1001 is for one that ended under another token."""
+        """Whether a socket was closed with what became of its session.
+
+        1001 is for one that ended under another token, and for one that the store may have lost while the socket was open.
+        """
         leaving = min((each.sent for each in self._asked.get(held.ref, ()) if each.kind in ENDING), default=0)
-        return held.code in SAID or (held.code == GOING_AWAY and 0 < leaving < held.closed)
+        is_lost = any(held.opened < lost.back and lost.since < held.closed for lost in self.allowed.lost)
+        return held.code in SAID or (held.code == GOING_AWAY and (is_lost or 0 < leaving < held.closed))
 
     def _lateness(self) -> Iterator[str]:
         """An end that a client was told of is delivered soon."""
