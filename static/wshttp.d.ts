@@ -38,11 +38,13 @@ export type ErrorCode =
   | "store-unavailable"
   /** Any other status of HTTP. */
   | "http"
-  /** The server gave no answer. */
+  /** The server gave no answer, or not all of it in time. */
   | "unreachable"
   /** The connection was lost before an answer came: nobody knows whether the message arrived. */
   | "connection-lost"
+  /** Too much waits for a connection, or for room on it. */
   | "queue-full"
+  /** No answer came in time. */
   | "timeout"
   /** There is no connection, and none is waited for. */
   | "closed";
@@ -76,7 +78,7 @@ export interface Session {
 export type State = "closed" | "connecting" | "open" | "waiting";
 export type Via = "websocket" | "stream";
 
-/** What the server has, as its `welcome` says. */
+/** What the server has, as its `welcome` says. The client heeds `ping` and `stream`; the others are for the page. */
 export interface Offers {
   readonly login?: boolean;
   readonly topics?: readonly string[];
@@ -115,6 +117,9 @@ export interface Place {
   readonly offset: number;
 }
 
+/** From where a topic is heard: a place, or the beginning of all that is kept of it. Without one, from now. */
+export type After = Place | "beginning";
+
 /** Something published on a topic. `life` and `offset` are there where the topic has a history. */
 export interface TopicMessage<Data = Json> extends Partial<Place> {
   readonly topic: string;
@@ -150,7 +155,7 @@ export interface Events {
   presence: { readonly topic: string; readonly members: readonly Member[] };
   joined: { readonly topic: string; readonly member: Member };
   left: { readonly topic: string; readonly member: Member };
-  /** `whole`: nothing was missed. */
+  /** `whole`: nothing was missed; from the beginning, all that is kept has come. */
   resumed: Place & { readonly topic: string; readonly whole: boolean };
   /** Something was missed for good, on a topic or (`null`) of what was for this session; `null` where nobody knows how many. */
   gap: { readonly topic: string | null; readonly missed: number | null };
@@ -194,15 +199,15 @@ export interface Options {
   remember?: Remember | undefined;
   /** Follows from `remember` where it is not given. */
   identity?: "cookie" | "header" | undefined;
-  /** `session.header.name` of the server; `Authorization` by default. */
+  /** `session.header.name` of the server; `Authorization` by default. With another one `fetch` follows no redirects. */
   header?: string | undefined;
   /** Whether to open a socket at all; `true` by default. */
   socket?: boolean | undefined;
   /** End the session when the page is left; a reload leaves it too. `false` by default. */
   endOnLeave?: boolean | undefined;
-  /** Messages that may wait for a connection; 100 by default. */
+  /** Messages that may wait for a connection, and for room on it; 100 by default. */
   queue?: number | undefined;
-  /** Seconds that `request` waits; 10 by default. */
+  /** Seconds that `request` waits; 10 by default. Everything else waits for 60, from when it was sent. */
   timeout?: number | undefined;
   /** Seconds before its end at which a page without a socket is warned; 60 by default. */
   warnBefore?: number | undefined;
@@ -244,7 +249,7 @@ export interface Client {
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>;
 
   /** Be in a topic, now and whenever the connection comes back. Resolves with its members. */
-  subscribe<Data = Json>(topic: string, listener: Listener<Data>, options?: { after?: Place | undefined }): Promise<Member[]>;
+  subscribe<Data = Json>(topic: string, listener: Listener<Data>, options?: { after?: After | undefined }): Promise<Member[]>;
   /** Take a listener out of a topic, or all; the last one leaves it. */
   unsubscribe(topic: string, listener?: Listener<any>): void;
   /** Publish on a topic. Resolves with how many connections received it. */

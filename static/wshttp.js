@@ -1,6 +1,6 @@
 // The browser's side of wshttp: a session, what is said over its socket, and how both come back.
 //
-//     import { connect } from "./wshttp.js";
+//     import { connect } from "/wshttp/wshttp.js";
 //
 //     const client = connect();
 //     client.on("expiring", ({ seconds }) => offerToStay(seconds));
@@ -63,7 +63,8 @@ const LONGEST_WAIT = 30 * SECOND;
 const LATER = 3; // doublings that a server who has too much to do is spared
 const STOOD = 5 * SECOND; // a connection that lived so long has ended a row of bad ones
 const OPEN_WITHIN = 15 * SECOND; // from the first step to `welcome`
-const ANSWER_WITHIN = 10 * SECOND;
+const PONG_WITHIN = 10 * SECOND;
+const ANSWER_WITHIN = 60 * SECOND; // an answer without which nobody waits: a server whose store is away takes its time
 const WAKEFUL = 5 * SECOND; // a page that is looked at again trusts a connection that was silent for less
 const FAILURES_BEFORE_STREAM = 2;
 const WEBSOCKET_AGAIN = 5 * MINUTE;
@@ -72,6 +73,9 @@ const MISSING_FOR = 2 * SECOND; // what a server has left out does not come by i
 const LATE = 2 * SECOND; // the server rounds down, and tells an end by itself within half a second
 const LONGEST_TIMER = 60 * MINUTE; // browsers overflow at 2^31 ms, and a session may live longer
 const OFFSETS_AHEAD = 1000;
+const BUFFERED = 2 ** 20; // bytes of a WebSocket that the network has not taken yet, and
+const POSTS_AHEAD = 10; // messages of a stream that wait for their turn: more wait where they can still be given up
+const BEGINNING = Object.freeze({ life: "", offset: 0 }); // no life has this name, so all that is kept of any comes
 
 /** Return the row of `CLOSE` for a code and a reason; there is one for every code. */
 export function explain(code, reason = "") {
@@ -217,6 +221,7 @@ class Session {
   identity = null;
   createdAt = null;
   connections = 0;
+  turns = 0; // times that this page became somebody else: what was asked before tells of who it was
 
   #clock;
   #warnBefore;
@@ -256,6 +261,7 @@ class Session {
   learn(facts) {
     if (this.ref !== null && this.ref !== facts?.ref) this.end(null);
     if (!facts) return;
+    if (this.ref !== facts.ref || this.user !== facts.user) this.turns += 1;
     this.ref = facts.ref;
     this.user = facts.user;
     this.roles = facts.roles;
@@ -276,8 +282,8 @@ class Session {
   }
 
   /** Another tab has heard until when it lives. */
-  prolongedElsewhere(ref, until) {
-    if (this.ref !== null && ref === this.ref) this.#lastUntil(Math.max(this.#until, until ?? Infinity));
+  prolongedElsewhere(until) {
+    if (this.ref !== null) this.#lastUntil(Math.max(this.#until, until ?? Infinity));
   }
 
   /** Say once for each deadline that it comes near. */
@@ -299,6 +305,7 @@ class Session {
   /** Forget it without a word. */
   forget() {
     this.stop();
+    this.turns += 1;
     Object.assign(this, { ref: null, user: null, roles: [], identity: null, createdAt: null, connections: 0 });
     this.#until = this.#absoluteUntil = Infinity;
     this.#longest = 0;
@@ -353,6 +360,11 @@ class Session {
   }
 }
 
+/** Whether it looks like a token: 32 bytes in base64url. */
+function isToken(text) {
+  return typeof text === "string" && /^[\w-]{43}$/.test(text);
+}
+
 /** What outlives this page: a header client's token, in an area like `sessionStorage`; `null`: nothing does. */
 class Storage {
   #area;
@@ -371,19 +383,26 @@ class Storage {
     return this.#read()?.token ?? null;
   }
 
+  /** Keep a new token; of which session it is, is known when its facts are. */
   keep(token) {
     this.#write({ token, ref: null, until: null });
   }
 
-  /** Note of which session the token is, and until when (Unix milliseconds) it is good. */
-  note(ref, until) {
+  /** Note of which session a token is. */
+  label(token, ref) {
     const kept = this.#read();
-    if (kept && (kept.ref ?? ref) === ref) this.#write({ ...kept, ref, until: until === Infinity ? null : until });
+    if (kept && kept.token === token && kept.ref !== ref) this.#write({ token, ref, until: null });
   }
 
-  /** Forget the token of a session; that of another one, which another tab may have begun, stays. */
+  /** Note until when (Unix milliseconds) the token of a session is good. */
+  note(ref, until) {
+    const kept = this.#read();
+    if (kept && kept.ref === ref) this.#write({ ...kept, until: until === Infinity ? null : until });
+  }
+
+  /** Forget the token of a session; that of another one, or of nobody knows which, may be the next one's. */
   forget(ref) {
-    if ((this.#read()?.ref ?? ref) === ref) this.#write(null);
+    if (this.#read()?.ref === ref) this.#write(null);
   }
 
   forgetToken(token) {
@@ -393,7 +412,8 @@ class Storage {
   #read() {
     if (!this.#area) return this.#kept;
     try {
-      return JSON.parse(this.#area.getItem(this.#key));
+      const kept = JSON.parse(this.#area.getItem(this.#key));
+      return isToken(kept?.token) ? kept : null; // what somebody else has written there is none
     } catch {
       return this.#kept;
     }
@@ -436,6 +456,7 @@ class Api {
   #fetch;
   #clock;
   #root;
+  #origin;
   #here;
   #header;
   #isScheme;
@@ -446,6 +467,7 @@ class Api {
     this.#fetch = fetch;
     this.#clock = clock;
     this.#root = new URL(prefix, base).href;
+    this.#origin = new URL(this.#root).origin;
     this.#here = window.location?.href ?? base;
     this.#header = header;
     this.#isScheme = header.toLowerCase() === "authorization";
@@ -462,23 +484,43 @@ class Api {
   /** Make a call and return its answer's JSON. Throws `WshttpError`; `unreachable` where there was no answer. */
   async call(method, path, body) {
     const headers = body === undefined ? {} : { "Content-Type": "application/json" };
-    const init = { method, headers, body: JSON.stringify(body) };
-    const response = await this.#inTime((signal) => this.fetch(this.url(path), { ...init, signal }));
-    if (!response.ok) throw await refusal(response);
-    return response.status === 204 || response.status === 202 ? null : response.json();
+    const init = { method, headers, body: JSON.stringify(body), redirect: "error" }; // ours leads nowhere else
+    return this.#inTime(async (signal) => {
+      const { response, token } = await this.#exchange(this.url(path), { ...init, signal });
+      if (!response.ok) throw await refusal(response);
+      if (response.status === 204 || response.status === 202) return null;
+      const answer = await response.json();
+      if (answer?.ref) this.#storage.label(token, answer.ref);
+      return answer;
+    });
   }
 
   /** `fetch`, with the token where there is one and it goes to our own server, and an ear for what the answer says. */
   async fetch(input, init = {}) {
+    return (await this.#exchange(input, init)).response;
+  }
+
+  /** Return the response, and the token that it is about: the one that was sent, or the one that came for it. */
+  async #exchange(input, init) {
     const { ref } = this.#session;
     const url = new URL(input.url ?? input, this.#here);
-    const ours = url.origin === new URL(this.#root).origin;
-    const token = ours ? this.#storage.token : null;
-    const headers = new Headers(init.headers ?? input.headers);
-    if (token !== null) headers.set(this.#header, this.#isScheme ? `Session ${token}` : token);
-    const response = await this.#fetch(input.url ? input : url.href, { ...init, headers });
-    if (ours) await this.#learn(response, ref, token);
-    return response;
+    const token = this.#isOurs(url) ? this.#storage.token : null;
+    const request = { ...init, headers: new Headers(init.headers ?? input.headers) };
+    if (token !== null) this.#show(token, request, input);
+    const response = await this.#fetch(input.url ? input : url.href, request);
+    const isAnswered = this.#isOurs(url) && this.#isOurs(new URL(response.url || url)); // and not by whom it led to
+    return { response, token: isAnswered ? await this.#learn(response, ref, token) : token };
+  }
+
+  /** Browsers take `Authorization`, and no other header, out of a request that is led to another origin. */
+  #show(token, request, input) {
+    request.headers.set(this.#header, this.#isScheme ? `Session ${token}` : token);
+    const redirect = request.redirect ?? input.redirect ?? "follow";
+    if (redirect === "follow" && !this.#isScheme) request.redirect = "error";
+  }
+
+  #isOurs(url) {
+    return url.origin === this.#origin;
   }
 
   async #learn(response, ref, token) {
@@ -487,28 +529,35 @@ class Api {
     const seconds = response.headers.get("Session-Expires-In");
     if (seconds !== null && this.#session.ref === ref) this.#session.prolong(Number(seconds));
     if (response.status === 401) await this.#learnEnd(response, ref, token);
+    return given ?? token;
   }
 
   /** A token that was renewed is over, but its session is not: whoever renewed it has the new one. */
   async #learnEnd(response, ref, token) {
-    const { code, reason } = await refusal(response.clone());
+    const { code, reason } = await this.#inTime(() => refusal(response.clone())).catch((late) => late);
     if (code !== "session-ended" || reason === "renewed") return;
     if (token !== null) this.#storage.forgetToken(token);
     if (ref !== null && this.#session.ref === ref) this.#session.end(reason);
   }
 
+  /** An answer is there when its body is: what comes in between may stall too. */
   async #inTime(call) {
     const abort = new AbortController();
-    const timer = new Timer(this.#clock, () => abort.abort());
+    const late = deferred();
+    const timer = new Timer(this.#clock, () => (abort.abort(), late.reject()));
     timer.after(OPEN_WITHIN);
     try {
-      return await call(abort.signal);
-    } catch {
-      throw new WshttpError("unreachable", "The server does not answer.");
+      return await Promise.race([call(abort.signal), late.promise]);
+    } catch (error) {
+      throw error instanceof WshttpError ? error : unreachable();
     } finally {
       timer.stop();
     }
   }
+}
+
+function unreachable() {
+  return new WshttpError("unreachable", "The server does not answer.");
 }
 
 /** Read a problem (RFC 9457) out of a response. */
@@ -527,38 +576,75 @@ class Stream {
   onmessage = null;
   onclose = null;
 
+  #clock;
   #source;
   #post;
   #connection = null;
+  #openedAt = 0;
+  #ahead = 0;
   #sending = Promise.resolve();
+  #again = null;
 
   /** `post` sends `{connection, message}` up. */
-  constructor(EventSource, url, post) {
+  constructor(clock, EventSource, url, post) {
+    this.#clock = clock;
     this.#post = post;
     this.#source = new EventSource(url);
     this.#source.onmessage = (event) => this.#heard(event);
     this.#source.onerror = () => this.#over(LOST, ""); // it would come back by itself, with a ticket that is used up
   }
 
+  get isFull() {
+    return this.#ahead >= POSTS_AHEAD;
+  }
+
   /** Send after all that was sent before: requests of their own may overtake each other. */
   send(text) {
     const body = { connection: this.#connection, message: JSON.parse(text) };
-    this.#sending = this.#sending.then(() => this.#source && this.#post(body)).catch((error) => this.#unsent(error));
+    this.#ahead += 1;
+    this.#sending = this.#sending.then(() => this.#up(body)).then(() => (this.#ahead -= 1));
   }
 
   close() {
     this.#source?.close();
     this.#source = null;
+    this.#again?.stop();
   }
 
-  #unsent({ status }) {
-    this.#over(status === 413 ? TOO_BIG : LOST, "");
+  async #up(body) {
+    if (!this.#source) return;
+    // Behind a load balancer another node gets it, and may not have heard of the connection yet.
+    const isEarly = this.#clock.now() - this.#openedAt < SECOND;
+    try {
+      await this.#post(body);
+    } catch (error) {
+      const isBusy = error.code === "too-many-requests"; // with what came before
+      if (!isBusy && !(error.status === 404 && isEarly)) return this.#unsent(error, body.message);
+      await this.#pause(isBusy ? (error.retryAfter ?? 1) * SECOND : SECOND);
+      await this.#up(body);
+    }
+  }
+
+  #pause(delay) {
+    return new Promise((resolve) => {
+      this.#again = new Timer(this.#clock, resolve);
+      this.#again.after(delay);
+    });
+  }
+
+  /** A message that cannot be read is refused as on a WebSocket, and the stream lives on. */
+  #unsent({ status, code, message: detail }, { id }) {
+    if (status === 400) this.onmessage?.({ data: JSON.stringify({ type: "error", id, code, detail }) });
+    else this.#over(status === 413 ? TOO_BIG : LOST, "");
   }
 
   #heard(event) {
     const message = parsed(event.data);
     if (message?.type === "closed") return this.#over(message.code, message.reason);
-    if (message?.type === "welcome") this.#connection = message.connection;
+    if (message?.type === "welcome") {
+      this.#connection = message.connection;
+      this.#openedAt = this.#clock.now();
+    }
     this.onmessage?.(event);
   }
 
@@ -599,6 +685,7 @@ class Socket {
   #staleAfter;
   #line = null; // the transport in use, or on its way
   #rival = null; // a WebSocket that is tried while the stream goes on
+  #attempt = null; // what waits for the outcome of the one that is on its way
   #failures = 0; // of opening a WebSocket, in a row, while the server answered otherwise
   #heardAt = 0;
   #pinged = false;
@@ -639,13 +726,26 @@ class Socket {
     if (this.state === "closed") return;
     this.#drop();
     this.#websocketAgain.stop();
+    Object.assign(this, { state: "closed", why });
     if (wasOpen) this.#hooks.closed({ code, reason: explain(code).reason, why, again: false });
-    this.#become("closed", why);
+    if (this.state === "closed") this.#become("closed", why); // else a listener has decided otherwise
   }
 
   /** Seconds until the next attempt; `null` where none is waited for. */
   retryIn() {
     return this.state === "waiting" ? Math.max(0, this.#retry.due - this.#clock.now()) / SECOND : null;
+  }
+
+  /** Wait until it is known what became of an attempt that is on its way now. */
+  async settled() {
+    await this.#attempt?.promise;
+  }
+
+  /** Whether a message may go out now: it is open, and not busy with what was sent before. */
+  get hasRoom() {
+    if (this.state !== "open") return false;
+    const { transport } = this.#line;
+    return !(transport.isFull ?? transport.bufferedAmount > BUFFERED);
   }
 
   /** Send a message now; tell whether it went out. */
@@ -666,6 +766,8 @@ class Socket {
 
   #connect() {
     this.#retry.stop();
+    this.#attempt?.resolve();
+    this.#attempt = deferred();
     const canStream = this.#hooks.canStream();
     const via = canStream && this.#failures >= FAILURES_BEFORE_STREAM ? "stream" : "websocket";
     this.#line = this.#dial(via);
@@ -678,14 +780,19 @@ class Socket {
   }
 
   #dial(via) {
-    const line = { via, transport: null, openedAt: null, patience: null };
-    line.patience = new Timer(this.#clock, () => this.#closed(line, LOST, ""));
-    line.patience.after(OPEN_WITHIN);
+    const line = this.#lineOf(via, () => this.#closed(line, LOST, ""));
     this.#hooks.dial(via).then(
       (transport) => this.#bind(line, transport),
       (error) => this.#refused(line, error),
     );
     return line;
+  }
+
+  /** Nothing is waited for without an end. */
+  #lineOf(via, late) {
+    const patience = new Timer(this.#clock, late);
+    patience.after(OPEN_WITHIN);
+    return { via, transport: null, openedAt: null, patience };
   }
 
   #bind(line, transport) {
@@ -766,7 +873,7 @@ class Socket {
 
   /** A browser does not tell why a socket did not open: ask over HTTP. */
   async #findOut(line) {
-    const nobody = (this.#line = { ...line, transport: null });
+    const nobody = (this.#line = this.#lineOf(line.via, () => this.#refused(nobody, unreachable())));
     try {
       await this.#hooks.examine();
     } catch (error) {
@@ -786,7 +893,8 @@ class Socket {
     const { code, reason, retryAfter, message } = error;
     if (code === "forbidden" || code === "bad-credentials") return this.#become("closed", message);
     if (code === "session-ended" && reason !== "renewed") return this.#become("closed", "There is no session.");
-    const delay = Math.max(this.#backoff.next(), (retryAfter ?? 0) * SECOND);
+    // Whom it sent away at the same moment must not come back at the same moment.
+    const delay = (retryAfter ?? 0) * SECOND + this.#backoff.next(retryAfter ? LATER : 0);
     this.#notBefore = retryAfter ? this.#clock.now() + delay : 0;
     this.#wait(delay, message);
   }
@@ -808,6 +916,7 @@ class Socket {
     this.state = state;
     this.why = why;
     if (state !== "open") this.via = null;
+    if (state !== "connecting") this.#attempt?.resolve();
     this.#hooks.state({ state, why });
   }
 
@@ -829,7 +938,7 @@ class Socket {
     if (!this.offers.ping || this.#pinged) return;
     this.#pinged = true;
     this.send({ type: "ping" });
-    this.#pulse.after(ANSWER_WITHIN);
+    this.#pulse.after(PONG_WITHIN);
   }
 }
 
@@ -839,24 +948,25 @@ class Socket {
 class Calls {
   #clock;
   #limit;
-  #transmit;
+  #socket;
   #sent = new Map();
   #waiting = [];
   #lastId = 0;
 
-  /** `limit`: how many may wait; `transmit` tells whether a message went out. */
-  constructor(clock, limit, transmit) {
+  /** `limit`: how many may wait. */
+  constructor(clock, limit, socket) {
     this.#clock = clock;
     this.#limit = limit;
-    this.#transmit = transmit;
+    this.#socket = socket;
   }
 
-  /** Send a message; the promise is for the answer. With `wait` it may wait for a connection. */
-  make(message, { timeout = Infinity, wait = true } = {}) {
-    const call = { ...deferred(), message: { ...message, id: ++this.#lastId }, timer: null };
+  /** Send a message; the promise is for the answer. With `wait` it may wait for a connection, and for room on it. */
+  make(message, { timeout = null, wait = true } = {}) {
+    const call = { ...deferred(), message: { ...message, id: ++this.#lastId }, timeout, timer: null };
     call.timer = new Timer(this.#clock, () => this.#giveUp(call));
-    call.timer.after(timeout);
-    if (!this.#dispatch(call)) this.#hold(call, wait);
+    if (timeout !== null) call.timer.after(timeout);
+    const mayGo = !wait || (this.#waiting.length === 0 && this.#socket.hasRoom);
+    if (!mayGo || !this.#dispatch(call)) this.#hold(call, wait);
     return call.promise;
   }
 
@@ -867,12 +977,13 @@ class Calls {
     call.timer.stop();
     if (message.type === "ok") call.resolve(message);
     else call.reject(new WshttpError(message.code, message.detail));
+    this.flush();
     return true;
   }
 
-  /** There is a connection: send what has waited, in order. */
+  /** There is room: send what has waited, in order. */
   flush() {
-    for (const call of this.#waiting.splice(0)) if (!this.#dispatch(call)) this.#waiting.push(call);
+    while (this.#waiting.length && this.#socket.hasRoom) this.#dispatch(this.#waiting.shift());
   }
 
   /** The connection is gone: whether what was sent has arrived, nobody knows, so it is not sent again. */
@@ -890,7 +1001,8 @@ class Calls {
 
   #dispatch(call) {
     this.#sent.set(call.message.id, call);
-    const isSent = this.#transmit(call.message);
+    if (call.timeout === null) call.timer.after(ANSWER_WITHIN);
+    const isSent = this.#socket.send(call.message);
     if (!isSent) this.#sent.delete(call.message.id);
     return isSent;
   }
@@ -898,13 +1010,14 @@ class Calls {
   #hold(call, wait) {
     if (!wait) this.#fail(call, new WshttpError("connection-lost", "There is no connection."));
     else if (this.#waiting.length < this.#limit) this.#waiting.push(call);
-    else this.#fail(call, new WshttpError("queue-full", `${this.#limit} messages wait for a connection already.`));
+    else this.#fail(call, new WshttpError("queue-full", `${this.#limit} messages wait already.`));
   }
 
   #giveUp(call) {
     this.#sent.delete(call.message.id);
     this.#waiting = this.#waiting.filter((each) => each !== call);
     this.#fail(call, new WshttpError("timeout", "No answer came in time."));
+    this.flush();
   }
 
   #fail(call, error) {
@@ -918,10 +1031,12 @@ class Position {
   life = null;
   offset = 0;
   #ahead = new Set();
+  #before = null; // the place in the life before this one
 
   /** Tell whether a message is new, and note it. */
   takes(life, offset) {
     if (life === undefined) return true; // the topic has no history
+    if (life === this.#before?.life) return this.#before.takes(life, offset); // late: the place is not there any more
     if (life !== this.life) this.moveTo(life, 0);
     if (offset <= this.offset || this.#ahead.has(offset)) return false;
     this.#ahead.add(offset);
@@ -933,8 +1048,8 @@ class Position {
 
   /** All up to `offset` of a history has been heard, or is gone. */
   moveTo(life, offset) {
-    if (life !== this.life) this.#ahead.clear();
-    this.offset = life === this.life ? Math.max(this.offset, offset) : offset;
+    if (life !== this.life) this.#leave();
+    this.offset = Math.max(this.offset, offset);
     this.life = life;
     for (const each of this.#ahead) if (each <= this.offset) this.#ahead.delete(each);
     this.#closeUp();
@@ -950,9 +1065,24 @@ class Position {
     return this.life === null ? undefined : { life: this.life, offset: this.offset };
   }
 
+  #leave() {
+    const { life, offset } = this;
+    this.#before = Object.assign(new Position(), { life, offset });
+    this.#before.#ahead = this.#ahead;
+    this.offset = 0;
+    this.#ahead = new Set();
+  }
+
   #closeUp() {
     while (this.#ahead.delete(this.offset + 1)) this.offset += 1;
   }
+}
+
+/** Return the place that an `after` means; `null` for none: from now. */
+function placeOf(after) {
+  if (after === "beginning") return BEGINNING;
+  if (typeof after === "string") throw new TypeError(`after is a place, or "beginning"; got "${after}"`);
+  return after ?? null;
 }
 
 /** The topics that this page wants to be in: joined on every connection, until they are left or refused. */
@@ -971,6 +1101,7 @@ class Topics {
 
   /** Join a topic; the promise is for its members. */
   add(name, listener, after) {
+    const place = placeOf(after);
     let topic = this.#topics.get(name);
     if (topic) {
       topic.listeners.add(listener);
@@ -979,7 +1110,7 @@ class Topics {
     topic = { name, listeners: new Set([listener]), position: new Position(), members: new Map(), entered: deferred() };
     topic.isEntered = false;
     topic.again = new Timer(this.#clock, () => this.#joinAgain(topic));
-    if (after) topic.position.moveTo(after.life, after.offset);
+    if (place) topic.position.moveTo(place.life, place.offset);
     this.#topics.set(name, topic);
     this.#join(topic);
     return topic.entered.promise;
@@ -1035,8 +1166,9 @@ class Topics {
     const topic = this.#topics.get(name);
     if (!topic) return;
     topic.position.moveTo(life, offset);
-    this.#emit("resumed", { topic: name, life, offset, whole });
-    if (!whole) this.#emit("gap", { topic: name, missed: null });
+    const isWhole = whole || topic.isFromBeginning; // what is kept is what was asked for
+    this.#emit("resumed", { topic: name, life, offset, whole: isWhole });
+    if (!isWhole) this.#emit("gap", { topic: name, missed: null });
   }
 
   #joinAgain(topic) {
@@ -1044,6 +1176,7 @@ class Topics {
   }
 
   async #join(topic) {
+    topic.isFromBeginning = topic.position.life === BEGINNING.life;
     try {
       await this.#ask({ type: "subscribe", topic: topic.name, after: topic.position.after });
       topic.isEntered = true;
@@ -1055,7 +1188,7 @@ class Topics {
 
   #notJoined(topic, error) {
     if (this.#topics.get(topic.name) !== topic || error.code === "connection-lost") return; // the next connection joins
-    if (error.code === "store-unavailable") return topic.again.after(JOIN_AGAIN);
+    if (error.code === "store-unavailable" || error.code === "timeout") return topic.again.after(JOIN_AGAIN);
     this.#forget(topic);
     if (topic.isEntered) this.#emit("error", error);
     else topic.entered.reject(error);
@@ -1131,7 +1264,8 @@ class Client {
   #api;
   #calls;
   #topics;
-  #entering = null; // a log-in under way: what comes back meanwhile comes with the new token
+  #shown = null; // the token for which the last ticket was given: it is of the session that the welcome tells
+  #entering = null; // a start or log-in under way: what comes back meanwhile comes with the new token
   #stopListening = [];
 
   constructor(options) {
@@ -1143,7 +1277,7 @@ class Client {
     this.session = new Session(clock, options.warnBefore, this.#sessionHooks());
     this.#api = new Api(options, this.#storage, this.session);
     this.socket = new Socket(options, this.#socketHooks());
-    this.#calls = new Calls(clock, options.queue, (message) => this.socket.send(message));
+    this.#calls = new Calls(clock, options.queue, this.socket);
     this.#topics = new Topics(clock, (message) => this.#calls.make(message, { wait: false }), this.#emit);
     this.#listen(options.window);
     if (options.socket) this.socket.open();
@@ -1218,7 +1352,6 @@ class Client {
   close() {
     this.socket.stop(1000, "This page closed the connection.");
     this.session.stop();
-    this.#calls.abandon("This page closed the connection.");
     this.#channel.close();
     for (const stop of this.#stopListening.splice(0)) stop();
   }
@@ -1255,24 +1388,34 @@ class Client {
     if (code !== null) this.socket.stop(code);
   }
 
-  #heardOfTab({ type, ref, until, reason }) {
-    if (type === "prolonged") this.session.prolongedElsewhere(ref, until);
-    if (type === "ended" && ref === this.session.ref) this.session.end(reason);
+  /** Other scripts of this origin may say what they like on the channel. */
+  #heardOfTab(message) {
+    const { type, ref, until, reason } = message ?? {};
+    if (ref !== this.session.ref) return;
+    if (type === "prolonged" && (until === null || Number.isFinite(until))) this.session.prolongedElsewhere(until);
+    if (type === "ended" && typeof reason === "string") this.session.end(reason);
   }
 
+  /** Take an answer that was asked for just now, unless this page is somebody else when it comes. */
   async #learn(answer) {
+    const { turns } = this.session;
     const facts = await answer;
-    this.session.learn(facts);
+    if (this.session.turns === turns) this.session.learn(facts);
     return this.session;
   }
 
   #enter(call) {
-    const entering = this.#entered(call, this.session.ref);
+    const before = [this.#entering, this.socket.settled()]; // not what comes later: that waits for this
+    const entering = this.#entered(call, before);
     this.#entering = entering.catch(() => {});
     return this.#told(entering);
   }
 
-  async #entered(call, ref) {
+  /** One after the other, and none beside a socket that may start a session too: there would be two. */
+  async #entered(call, [entered, settled]) {
+    await entered;
+    if (this.session.ref === null) await settled;
+    const { ref } = this.session;
     const facts = await call();
     if (facts.ref !== this.session.ref) this.session.forget();
     this.session.learn(facts);
@@ -1297,8 +1440,11 @@ class Client {
     return {
       dial: (via) => this.#dial(via),
       examine: () => this.#examine(),
-      canStream: () => Boolean(this.#options.EventSource),
-      state: ({ state, why }) => this.#emit("state", { state, via: this.socket.via, why }),
+      canStream: () => Boolean(this.#options.EventSource) && this.socket.offers.stream !== false,
+      state: ({ state, why }) => {
+        if (state === "closed") this.#calls.abandon(why);
+        this.#emit("state", { state, via: this.socket.via, why });
+      },
       closed: (event) => this.#closed(event),
       received: (message) => Object.hasOwn(this.#received, message.type) && this.#received[message.type](message),
     };
@@ -1312,34 +1458,29 @@ class Client {
     const query = showsTicket ? { ticket: await this.#ticket() } : {};
     if (via === "stream") {
       const url = this.#api.url("/stream", query).href;
-      return new Stream(this.#options.EventSource, url, (body) => this.#post(body));
+      const { clock, EventSource } = this.#options;
+      return new Stream(clock, EventSource, url, (body) => this.#api.call("POST", "/send", body));
     }
     const url = this.#api.url("/socket", query).href.replace(/^http/, "ws");
     return new this.#options.WebSocket(url, SUBPROTOCOL);
-  }
-
-  /** Send a message up; while the server is still busy with those before it, wait. */
-  async #post(body) {
-    try {
-      await this.#api.call("POST", "/send", body);
-    } catch (error) {
-      if (error.code !== "too-many-requests") throw error;
-      await new Promise((resolve) => new Timer(this.#options.clock, resolve).after((error.retryAfter ?? 1) * SECOND));
-      await this.#post(body);
-    }
   }
 
   /** Browsers send no header with a handshake, so a header client shows a ticket. */
   async #ticket() {
     if (this.#storage.token !== null) {
       try {
-        return (await this.#api.call("POST", "/ticket")).ticket;
+        return await this.#askTicket();
       } catch (error) {
         const isOver = error.code === "session-ended" && this.#storage.token === null;
         if (!isOver || this.socket.state === "closed") throw error; // else the server has forgotten it: begin anew
       }
     }
     await this.#learn(this.#api.call("GET", "/session"));
+    return this.#askTicket();
+  }
+
+  async #askTicket() {
+    this.#shown = this.#storage.token;
     return (await this.#api.call("POST", "/ticket")).ticket;
   }
 
@@ -1363,6 +1504,7 @@ class Client {
 
   #received = {
     welcome: (welcome) => {
+      if (welcome.session) this.#storage.label(this.#shown, welcome.session.ref);
       this.session.learn(welcome.session);
       this.#calls.lost(); // where a WebSocket took over from a stream
       this.#topics.joinAll();
@@ -1424,6 +1566,7 @@ class Client {
 
   #leave() {
     if (this.session.ref === null) return;
-    this.#api.fetch(this.#api.url("/session"), { method: "DELETE", keepalive: true }).catch(() => {});
+    const init = { method: "DELETE", keepalive: true, redirect: "error" };
+    this.#api.fetch(this.#api.url("/session"), init).catch(() => {});
   }
 }

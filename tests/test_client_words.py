@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import wshttp.realtime.close_codes as close_codes
-from wshttp import Reason
+from wshttp import Reason, errors
+from wshttp.auth.authenticator import OUTCOMES
 from wshttp.realtime.close_codes import Close, session_ended
 from wshttp.realtime.format import SUBPROTOCOL
+from wshttp.sessions.happenings import What
 
 ROOT = Path(__file__).parents[1]
 MODULE = (ROOT / "static" / "wshttp.js").read_text()
@@ -94,6 +97,18 @@ def test_reasons_are_those_of_the_server() -> None:
     assert {json.loads(reason) for reason in found[1].split(" | ")} == set(Reason)
 
 
+OWN_CODES = {"http", "unreachable", "connection-lost", "queue-full", "timeout", "closed"}
+"""Of what the client finds out by itself; never on the wire."""
+
+
+def test_codes_of_errors_are_those_of_the_server() -> None:
+    """The type `ErrorCode` names every problem that the server knows, and the client's own, and no other."""
+    found = re.search(r"export type ErrorCode =(.*?);\n", TYPES, re.DOTALL)
+    assert found is not None
+    named = set(re.findall(r'\| "([\w-]+)"', found[1]))
+    assert named == {answer.name for answer in errors._ANSWERS.values()} | OWN_CODES
+
+
 @pytest.mark.parametrize(("heading", "name"), [("From the server", "received"), ("From the client", "sent")])
 def test_types_of_messages_are_those_of_the_reference(heading: str, name: str) -> None:
     """The module's lists and the tables of the reference have the same types."""
@@ -134,3 +149,38 @@ def test_options_and_calls_have_a_row() -> None:
         section = CLIENT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
         rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
         assert {name for row in rows for name in re.findall(r"`(\w+)[`(]", row)} == names
+
+
+# --- the page of administration -------------------------------------------------------------------
+
+
+def of_page(file: str, name: str) -> set[str]:
+    """Return the keys of an object, or the texts of a list, that a module of the page has under a name."""
+    text = (ROOT / "static" / "admin" / file).read_text()
+    found = re.search(rf"^const {name} = ([{{\[])(.*?)[}}\]];$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    if found[1] == "[":
+        return set(re.findall(r'"(\w+)"', found[2]))
+    return set(re.findall(r"^  (\w+):", found[2], re.MULTILINE))
+
+
+def test_closes_with_a_meaning_are_counted_by_their_code() -> None:
+    """Those that the server sends, and those for which the page has words, have a label of their own in the metrics."""
+    sent = {value.code for value in vars(close_codes).values() if isinstance(value, Close)}
+    sent |= {session_ended(reason).code for reason in Reason}
+    assert sent | {int(code) for code in of_page("words.js", "CLOSED")} <= close_codes.KNOWN
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "known"),
+    [
+        ("words.js", "ENDED", set(Reason)),
+        ("overview.js", "REASONS", set(Reason)),
+        ("overview.js", "OUTCOMES", set(OUTCOMES)),
+        ("words.js", "HAPPENED", set(get_args(What))),
+        ("stream.js", "EVENTS", set(get_args(What))),
+    ],
+)
+def test_page_of_administration_knows_the_words_of_the_server(file: str, name: str, known: set[str]) -> None:
+    """Each of its lists has all of them, and no other."""
+    assert of_page(file, name) == known

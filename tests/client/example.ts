@@ -1,6 +1,6 @@
 // A page in TypeScript: compiled, not run, so that the types say what the module does.
 
-import { CLOSE, connect, explain, WshttpError, type Client, type Member, type Place, type Session } from "wshttp";
+import { CLOSE, connect, explain, WshttpError, type After, type Client, type Member, type Session } from "wshttp";
 
 interface Line {
   text: string;
@@ -25,9 +25,9 @@ const stop: () => void = client.on("message", (message) => {
   else console.log(message.from?.user, message.offset);
 });
 
-async function chat(place?: Place): Promise<void> {
+async function chat(after?: After): Promise<void> {
   const members: Member[] = await client.subscribe<Line>("chat", ({ text }, { from }) => console.log(from?.user, text), {
-    after: place,
+    after,
   });
   const receivers: number = await client.publish("chat", { text: `hello, ${members.length}` });
   const answer = await client.request<{ sum: number }>({ add: [1, receivers] }, { timeout: 5 });
@@ -60,5 +60,8 @@ client.on("opened", () => {});
 connect({ remember: "disk" });
 // @ts-expect-error: what is known is not for pages to change
 client.session.user = "ada";
+
+// @ts-expect-error: a place, or the beginning
+void client.subscribe("chat", () => {}, { after: "end" });
 
 void logIn("ada", "secret").then(() => chat({ life: "1", offset: 2 })).then(leave);

@@ -148,10 +148,11 @@ export class FakeServer {
 
   // --- HTTP
 
-  fetch = async (url, { method = "GET", headers, body, keepalive, signal } = {}) => {
+  fetch = async (url, { method = "GET", headers, body, keepalive, redirect, signal } = {}) => {
     const { pathname, search, origin } = new URL(url);
     const path = pathname.replace("/wshttp", "") + search;
-    const request = { method, path, origin, headers: new Headers(headers), body: body && JSON.parse(body), keepalive };
+    const how = { headers: new Headers(headers), body: body && JSON.parse(body), keepalive, redirect };
+    const request = { method, path, origin, ...how };
     this.requests.push(request);
     if (!this.isUp) throw new TypeError("fetch failed");
     const answer = this.overrides.get(`${method} ${path}`) ?? this.#answers[`${method} ${path}`];
@@ -196,7 +197,7 @@ export class FakeServer {
 
   #newToken() {
     if (this.identity !== "header") return {};
-    this.token = `token-${this.requests.length}`;
+    this.token = tokenOf(`token-${this.requests.length}`);
     return { "Session-Token": this.token };
   }
 
@@ -306,6 +307,11 @@ export function facts(more = {}) {
   };
 }
 
+/** Return what looks like a token of the server: 43 characters. */
+export function tokenOf(name) {
+  return name.padEnd(43, "-");
+}
+
 export function json(body, status = 200, headers = {}) {
   return new Response(JSON.stringify(body), { status, headers: { "Content-Type": "application/json", ...headers } });
 }
@@ -317,6 +323,11 @@ export function problem(status, name, { headers, ...more } = {}) {
 
 const gone = (reason) => problem(401, "session-ended", reason ? { reason } : {});
 const announced = ({ expires_in }) => ({ "Session-Expires-In": String(expires_in) });
+
+/** Return an answer whose head comes, and whose body does not. */
+export function stalled(status = 200, headers = {}) {
+  return new Response(new ReadableStream(), { status, headers });
+}
 
 /** A client of a fake server, what it has told, and all that it lives in. */
 export function clientOf(server = new FakeServer(), options = {}) {

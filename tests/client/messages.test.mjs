@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { FakeServer, open, settle } from "./fakes.mjs";
+import { FakeServer, open, problem, settle } from "./fakes.mjs";
 
 const ada = { ref: "a", user: "ada", connections: 1 };
 const bob = { ref: "b", user: "bob" };
@@ -148,6 +148,74 @@ test("a question that still waits for a connection when its time is over is not 
   assert.deepEqual([client.socket.state, server.connection.sent], ["open", []]);
 });
 
+test("what is never answered does not wait for ever", async () => {
+  const { client, server, clock, all } = await open(Object.assign(new FakeServer(), { offers: {} }));
+  server.isMute = true;
+  const said = [client.publish("chat", 1e17), client.send(1)];
+  await clock.advance(59);
+  server.connection.tell({ type: "error", code: "bad-request", detail: "whatever it was" });
+  assert.deepEqual(all("error").map(({ code }) => code), ["bad-request"]);
+  await clock.advance(1);
+  for (const each of said) await assert.rejects(each, { code: "timeout" });
+});
+
+test("what waits for a connection is not given up", async () => {
+  const { client, server, clock } = await open(Object.assign(new FakeServer(), { isUp: false }));
+  const said = client.publish("chat", 1);
+  await clock.advance(300);
+  server.isUp = true;
+  await clock.advance(30);
+  assert.equal(await said, 1);
+});
+
+test("a topic that is not answered is asked for again", async () => {
+  const { client, server, clock } = await open(Object.assign(new FakeServer(), { offers: {} }));
+  server.isMute = true;
+  const joined = client.subscribe("chat", () => {});
+  await clock.advance(60);
+  server.isMute = false;
+  await clock.advance(5);
+  assert.equal((await joined).length, 1);
+});
+
+test("while the network takes nothing more, messages wait in order, and only so many", async () => {
+  const { client, server, clock } = await open(new FakeServer(), { queue: 3 });
+  server.isMute = true;
+  const first = client.publish("chat", 0);
+  server.connection.bufferedAmount = 2 ** 20 + 1;
+  const said = [1, 2].map((data) => client.publish("chat", data));
+  const late = client.request("late");
+  const refused = client.publish("chat", "too much");
+  await assert.rejects(refused, { code: "queue-full" });
+  await clock.advance(10);
+  await assert.rejects(late, { code: "timeout" });
+  Object.assign(server, { isMute: false });
+  server.connection.bufferedAmount = 0;
+  said.push(client.publish("chat", 3));
+  assert.equal(server.connection.sent.length, 1);
+  server.connection.tell({ type: "ok", id: server.connection.of("publish")[0].id, receivers: 1 });
+  assert.deepEqual(await Promise.all([first, ...said]), [1, 1, 1, 1]);
+  assert.deepEqual(server.connection.of("publish").map(({ data }) => data), [0, 1, 2, 3]);
+});
+
+test("what waits for the network does not wait for an answer that does not come", async () => {
+  const { client, server, clock } = await open(new FakeServer());
+  server.isMute = true;
+  client.request("slow", { timeout: 3 });
+  server.connection.bufferedAmount = 2 ** 20 + 1;
+  client.publish("chat", 1);
+  server.connection.bufferedAmount = 0;
+  await clock.advance(3);
+  assert.deepEqual(server.connection.of("publish").map(({ data }) => data), [1]);
+});
+
+test("what is said in answer to a close fails at once", async () => {
+  const { client } = await open(new FakeServer());
+  const said = new Promise((resolve) => client.on("close", () => client.publish("chat", 1).catch(resolve)));
+  await client.endSession();
+  assert.equal((await said).code, "closed");
+});
+
 test("what the application sends comes as a message without a topic", async () => {
   const { server, all } = await open(new FakeServer());
   server.connection.tell({ type: "queue", dropped: 3 });
@@ -207,6 +275,16 @@ test("where nothing is waited for, what is sent fails at once, and says why", as
   await assert.rejects(client.send(1), { code: "closed", message: /nobody used it/ });
   await assert.rejects(client.publish("chat", 1), { code: "closed" });
   await assert.rejects(client.request(1), { code: "closed" });
+});
+
+test("what waits for a connection that will not be is refused", async () => {
+  const { client, server } = await open(new FakeServer());
+  server.connection.drop();
+  server.blocksWebSockets = true;
+  server.overrides.set("GET /session?touch=0", () => problem(403, "forbidden"));
+  const said = client.publish("chat", 1);
+  client.socket.open();
+  await assert.rejects(said, { code: "closed", message: "it is forbidden" });
 });
 
 test("an error that answers nothing is told", async () => {

@@ -90,6 +90,17 @@ test("what came early in one life is not taken for a message of the next", async
   assert.deepEqual(heard, ["L11", "L13", "L21", "L22", "L23"]);
 });
 
+test("a message of an old life that comes late is told, once, and moves nothing", async () => {
+  const { server, clock, heard } = await listening(historyServer());
+  const told = [["L1", 1], ["L2", 1], ["L1", 2], ["L2", 2], ["L1", 1], ["L1", 2], ["L2", 1], ["L2", 3]];
+  for (const [life, offset] of told)
+    server.connection.tell({ type: "message", topic: "chat", data: life + offset, from: null, life, offset });
+  assert.deepEqual(heard, ["L11", "L21", "L12", "L22", "L23"]);
+  server.connection.drop();
+  await clock.advance(1);
+  assert.deepEqual(server.connection.of("subscribe")[0].after, { life: "L2", offset: 3 });
+});
+
 test("what comes twice, or late, is told once", async () => {
   const { server, heard } = await listening(historyServer());
   const tell = (offset) =>
@@ -162,6 +173,32 @@ test("a topic without a history is simply joined again", async () => {
 test("a page that kept its place itself goes on from there", async () => {
   const { heard } = await listening(historyServer("a", "b", "c"), { after: { life: "L1", offset: 1 } });
   assert.deepEqual(heard, ["b", "c"]);
+});
+
+test("from the beginning comes all that is kept, and that is the whole", async () => {
+  const server = historyServer("a", "b", "c");
+  server.history.kept = 2;
+  const { heard, all } = await listening(server, { after: "beginning" });
+  assert.deepEqual(server.connection.of("subscribe")[0].after, { life: "", offset: 0 });
+  assert.deepEqual([heard, all("gap")], [["b", "c"], []]);
+  assert.deepEqual(all("resumed"), [{ topic: "chat", life: "L1", offset: 3, whole: true }]);
+});
+
+test("who began at the beginning goes on from its place, and a gap is one again", async () => {
+  const { server, clock, heard, all } = await listening(historyServer("a"), { after: "beginning" });
+  server.connection.drop();
+  server.connection.closed = 1006;
+  for (const data of ["b", "c", "d"]) server.publish("chat", data);
+  server.history.kept = 1;
+  await clock.advance(1);
+  assert.deepEqual(server.connection.of("subscribe")[0].after, { life: "L1", offset: 1 });
+  assert.deepEqual([heard, all("gap").length], [["a", "d"], 1]);
+});
+
+test("a word that is no place is a mistake", async () => {
+  const { client } = await open(historyServer());
+  assert.throws(() => client.subscribe("chat", () => {}, { after: "begining" }), { name: "TypeError", message: /"beginning"/ });
+  assert.deepEqual(client.members("chat"), []);
 });
 
 test("who leaves and joins anew begins anew", async () => {

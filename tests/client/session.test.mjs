@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { clientOf, facts, FakeServer, open, problem, settle } from "./fakes.mjs";
+import { clientOf, facts, FakeServer, json, open, problem, settle, tokenOf } from "./fakes.mjs";
 
 const alone = { socket: false };
 
@@ -80,6 +80,45 @@ test("an answer of another server tells nothing, and gets no token", async () =>
   await client.fetch("http://elsewhere.test/other");
   await client.fetch("/other");
   assert.deepEqual(asked, [["http://elsewhere.test", null], ["http://server.test", `Session ${server.token}`]]);
+});
+
+test("an answer of whom our own server led to tells nothing", async () => {
+  const server = Object.assign(new FakeServer(), { identity: "header", session: null });
+  const { client, all } = clientOf(server, { ...alone, remember: "nothing" });
+  await client.start();
+  const { token } = server;
+  const headers = { "Session-Expires-In": "5", "Session-Token": tokenOf("foreign") };
+  for (const answer of [new Response("", { headers }), problem(401, "session-ended", { reason: "idle", headers })]) {
+    Object.defineProperty(answer, "url", { value: "http://elsewhere.test/" });
+    server.overrides.set("GET /go", () => answer);
+    await client.fetch("/go");
+  }
+  await client.touch();
+  assert.equal(server.requests.at(-1).headers.get("Authorization"), `Session ${token}`);
+  assert.deepEqual([client.session.expiresIn(), all("ended")], [1200, []]);
+});
+
+test("a token in a header that browsers do not take out is not led elsewhere", async () => {
+  for (const [header, expected] of [["X-Session", "error"], ["authorization", undefined]]) {
+    const server = new FakeServer();
+    server.overrides.set("POST /session", () => json(facts(), 201, { "Session-Token": tokenOf("mine") }));
+    server.overrides.set("GET /page", () => new Response(""));
+    const { client } = clientOf(server, { ...alone, remember: "nothing", header });
+    await client.fetch("/page");
+    await client.start();
+    for (const init of [{}, { redirect: "follow" }, { redirect: "manual" }]) await client.fetch("/page", init);
+    await client.fetch("http://elsewhere.test/page");
+    const told = server.asked("GET", "/page").map(({ redirect }) => redirect);
+    assert.deepEqual(told, [undefined, expected, expected ?? "follow", "manual", undefined]);
+  }
+});
+
+test("calls of its own follow nobody", async () => {
+  const { server, client, page } = await open(new FakeServer(), { endOnLeave: true });
+  await client.touch();
+  await client.login("ada", "right");
+  page.leave();
+  assert.deepEqual(new Set(server.requests.map(({ redirect }) => redirect)), new Set(["error"]));
 });
 
 test("the server's warning is told, once for each deadline", async () => {

@@ -139,13 +139,24 @@ test("a page that is looked at, or a network that is back, waits no longer", asy
 test("when the server says when to come back, nobody comes earlier", async () => {
   const server = Object.assign(new FakeServer(), { blocksWebSockets: true });
   server.overrides.set("GET /session", () => problem(503, "limit-reached", { headers: { "Retry-After": "120" } }));
-  const { client, clock, page } = await open(server);
+  const { client, clock, page } = await open(server, { random: () => 0 });
   assert.equal(client.socket.retryIn(), 120);
   page.online();
   await clock.advance(119);
   assert.equal(server.connections.length, 1);
   await clock.advance(1);
   assert.equal(server.connections.length, 2);
+});
+
+test("those whom a server sends away at the same moment come back at moments of their own", async () => {
+  const waits = [];
+  for (const chance of [0, 0.5, 1]) {
+    const server = Object.assign(new FakeServer(), { blocksWebSockets: true });
+    server.overrides.set("GET /session", () => problem(503, "limit-reached", { headers: { "Retry-After": "120" } }));
+    const { client } = await open(server, { random: () => chance });
+    waits.push(client.socket.retryIn());
+  }
+  assert.deepEqual(waits, [120, 124, 128]);
 });
 
 test("a page without a session, on a server that starts none by itself, is told so", async () => {
@@ -277,6 +288,12 @@ test("a listener may open it again, or close it for good, in the middle of thing
   one.server.connection.drop();
   await settle();
   assert.deepEqual([one.client.socket.state, one.server.connections.length], ["open", 2]);
+
+  const again = await open(new FakeServer());
+  again.client.on("close", () => again.client.socket.open());
+  await again.client.endSession();
+  await settle();
+  assert.deepEqual([again.client.socket.state, again.server.connections.length], ["open", 2]);
 
   const two = await open(new FakeServer());
   two.client.on("close", () => two.client.close());

@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { clientOf, FakeArea, FakeClock, FakePage, FakeServer, open, settle } from "./fakes.mjs";
+import {
+  clientOf, facts, FakeArea, FakeClock, FakePage, FakeServer, open, settle, stalled, tokenOf,
+} from "./fakes.mjs";
 
 function headerServer() {
   const server = new FakeServer();
@@ -58,7 +60,7 @@ test("a remembered session whose time is over is forgotten, and not asked with",
 
 test("a remembered token that the server no longer knows gives way to a new session", async () => {
   const area = new FakeArea();
-  area.setItem("wshttp:session", JSON.stringify({ token: "old", ref: "gone", until: null }));
+  area.setItem("wshttp:session", JSON.stringify({ token: tokenOf("old"), ref: "gone", until: null }));
   const server = headerServer();
   const { client } = await open(server, { remember: "tab", storage: area });
   assert.deepEqual([client.session.ref, client.socket.state], ["r2", "open"]);
@@ -77,10 +79,53 @@ test("the end of one session leaves the token of another, which another tab bega
   const area = new FakeArea();
   const server = headerServer();
   await open(server, { remember: "browser", storage: area });
-  const other = JSON.stringify({ token: "other", ref: "r9", until: null });
+  const other = JSON.stringify({ token: tokenOf("other"), ref: "r9", until: null });
   area.setItem("wshttp:session", other);
   server.end("idle", 4002);
   assert.equal(area.getItem("wshttp:session"), other);
+});
+
+test("a token that came for the next session stays when the end of the one before is learnt", async () => {
+  const area = new FakeArea();
+  const server = headerServer();
+  const { client, clock, all } = await open(server, { remember: "tab", storage: area });
+  area.items.clear(); // as somebody does who clears the data of a site
+  server.connection.drop();
+  await clock.advance(1);
+  assert.deepEqual([client.session.ref, client.socket.state], ["r3", "open"]);
+  const kept = JSON.parse(area.getItem("wshttp:session"));
+  assert.deepEqual([kept.token, kept.ref], [server.token, "r3"]);
+  assert.deepEqual([all("ended").length, server.asked("GET", "/session").length], [1, 2]);
+});
+
+test("an end that one tab hears leaves the token that another has just got, and not yet understood", async () => {
+  const area = new FakeArea();
+  const server = headerServer();
+  const one = await open(server, { remember: "browser", storage: area });
+  const two = await open(server, { remember: "browser", storage: area, clock: one.clock });
+  server.overrides.set("POST /login", ({ body }) => {
+    server.session = facts({ ref: "next", identity: "header" });
+    return stalled(200, Object.fromEntries(server.logIn(body).headers));
+  });
+  one.client.login("ada", "right");
+  await settle();
+  server.connections[1].tell({ type: "session", session: facts({ ref: "r2", expires_in: 900 }) });
+  server.connections[1].tell({ type: "ended", reason: "replaced" });
+  assert.deepEqual(two.all("ended").map(({ reason }) => reason), ["replaced"]);
+  const kept = JSON.parse(area.getItem("wshttp:session"));
+  assert.deepEqual([kept.token, kept.ref], [server.token, null]);
+});
+
+test("a token that is remembered and not yet understood is that of the session which it opens", async () => {
+  const area = new FakeArea();
+  const server = headerServer();
+  server.begin();
+  area.setItem("wshttp:session", JSON.stringify({ token: server.token, ref: null, until: null }));
+  const { client } = await open(server, { remember: "tab", storage: area });
+  const { ref, until } = JSON.parse(area.getItem("wshttp:session"));
+  assert.deepEqual([ref, until !== null], [client.session.ref, true]);
+  server.end("idle", 4002);
+  assert.equal(area.items.size, 0);
 });
 
 test("a log-in changes the remembered token", async () => {
@@ -117,12 +162,21 @@ test("a browser that stores nothing, or refuses even to look, still has a sessio
   }
 });
 
-test("what is stored and is not ours is not believed", async () => {
-  const area = new FakeArea();
-  area.setItem("wshttp:session", "{not json");
-  const { client } = await open(headerServer(), { remember: "tab", storage: area });
-  assert.equal(client.socket.state, "open");
-});
+for (const stored of [
+  "{not json", "null", "5", '"text"', "[]", '{"token": "short"}', '{"token": 7}', '{"token": {}}', '{"token": null}',
+  JSON.stringify({ token: [tokenOf("list")] }), JSON.stringify({ token: tokenOf("a\nb") }),
+  JSON.stringify({ token: tokenOf("\u2603") }), JSON.stringify({ token: tokenOf("unknown"), ref: {}, until: "never" }),
+]) {
+  test(`what is stored and is not ours is not believed: ${stored}`, async () => {
+    const area = new FakeArea();
+    area.setItem("wshttp:session", stored);
+    const server = headerServer();
+    const { client, all } = await open(server, { remember: "tab", storage: area });
+    assert.deepEqual([client.socket.state, all("error")], ["open", []]);
+    const { token, ref } = JSON.parse(area.getItem("wshttp:session"));
+    assert.deepEqual([token, ref], [server.token, client.session.ref]);
+  });
+}
 
 test("remember and identity that do not go together are a mistake, said at once", () => {
   const options = { clock: new FakeClock() };

@@ -37,6 +37,18 @@ test("without server-sent events it goes on with WebSockets", async () => {
   assert.match(client.socket.why, /does not open/);
 });
 
+test("a server that has said that it has no streams is not asked for one", async () => {
+  const server = new FakeServer();
+  server.offers.stream = false;
+  const { client, clock } = await open(server);
+  server.blocksWebSockets = true;
+  server.connection.drop();
+  await clock.advance(60);
+  assert.ok(server.connections.length > 3);
+  assert.ok(server.connections.every(({ kind }) => kind === "websocket"));
+  assert.equal(client.socket.state, "waiting");
+});
+
 test("what is said goes up by POST, one after the other, and the answers come down", async () => {
   const { client, server } = await streaming();
   const turns = [];
@@ -94,6 +106,96 @@ test("a message that finds its connection gone means that the stream is dead", a
   server.overrides.clear();
   await clock.advance(10);
   assert.equal(client.socket.state, "open");
+});
+
+test("a connection that another node has not heard of yet is asked for once more", async () => {
+  const { client, server, clock, all } = await streaming(new FakeServer(), { queue: 0 });
+  server.connection.drop();
+  await clock.advance(client.socket.retryIn());
+  server.overrides.set("POST /send", () => problem(404, "not-found"));
+  const said = [client.publish("chat", 1), client.publish("chat", 2)];
+  await clock.advance(0.9);
+  assert.deepEqual([client.socket.state, server.asked("POST", "/send").length], ["open", 1]);
+  server.overrides.clear();
+  await clock.advance(0.2);
+  assert.deepEqual(await Promise.all(said), [1, 1]);
+  assert.deepEqual(server.connection.of("publish").map(({ data }) => data), [1, 2]);
+  assert.equal(all("close").length, 1);
+});
+
+test("one that nobody has heard of a second later is dead", async () => {
+  const { client, server, clock } = await streaming();
+  server.connection.drop();
+  await clock.advance(client.socket.retryIn());
+  server.overrides.set("POST /send", () => problem(404, "not-found"));
+  const said = client.publish("chat", 1);
+  await clock.advance(1);
+  await assert.rejects(said, { code: "connection-lost" });
+  assert.deepEqual([client.socket.state, server.asked("POST", "/send").length], ["waiting", 2]);
+});
+
+test("a message that cannot be read is refused, and the stream lives on", async () => {
+  const { client, server, all } = await streaming();
+  server.overrides.set("POST /send", ({ body }) => {
+    if (body.message.data === 1e17) return problem(400, "bad-request");
+    server.connection.heard(body.message);
+    return new Response(null, { status: 202 });
+  });
+  const said = [client.publish("chat", 1e17), client.publish("chat", 1)];
+  await assert.rejects(said[0], { code: "bad-request", message: "it is bad-request" });
+  assert.equal(await said[1], 1);
+  assert.deepEqual([client.socket.state, all("close")], ["open", []]);
+});
+
+test("what a stream cannot send yet waits where it can be given up, and only so much", async () => {
+  const { client, server, clock } = await streaming(new FakeServer(), { queue: 2 });
+  server.overrides.set("POST /send", () => problem(429, "too-many-requests", { headers: { "Retry-After": "1" } }));
+  const said = Array.from({ length: 11 }, (_, index) => client.publish("chat", index));
+  const late = client.request("late", { timeout: 3 });
+  await assert.rejects(client.publish("chat", "too much"), { code: "queue-full" });
+  await clock.advance(3.1);
+  await assert.rejects(late, { code: "timeout" });
+  server.overrides.clear();
+  await clock.advance(1);
+  await Promise.all(said);
+  assert.deepEqual(server.connection.of("publish").map(({ data }) => data), said.map((_, index) => index));
+  assert.deepEqual(server.connection.of("app"), []);
+});
+
+test("what was taken for a connection that nobody has any more does not wait for ever", async () => {
+  const { client, server, clock } = await streaming(Object.assign(new FakeServer(), { offers: {} }));
+  server.overrides.set("POST /send", () => new Response(null, { status: 202 })); // and lost with its node
+  const said = [client.publish("chat", 1), client.send(1)];
+  const joined = client.subscribe("chat", () => {});
+  const ends = said.map((each) => each.catch(({ code }) => code));
+  await clock.advance(59.9);
+  assert.equal(await Promise.race([...ends, "none yet"]), "none yet");
+  await clock.advance(0.2);
+  assert.deepEqual(await Promise.all(ends), ["timeout", "timeout"]);
+  server.overrides.clear();
+  await clock.advance(5);
+  assert.equal((await joined).length, 1);
+});
+
+test("a stream on which nothing comes any more is lost, and what was sent on it refused, before that", async () => {
+  const { client, server, clock, all } = await streaming();
+  server.overrides.set("POST /send", () => new Response(null, { status: 202 }));
+  const said = client.publish("chat", 1);
+  await clock.advance(45 + 10);
+  assert.deepEqual(all("close").map(({ code }) => code), [1006]);
+  await assert.rejects(said, { code: "connection-lost" });
+});
+
+test("a stream that is closed while the server is busy asks no more", async () => {
+  const { client, server, clock } = await streaming();
+  server.overrides.set("POST /send", () => problem(429, "too-many-requests"));
+  client.publish("chat", 1);
+  client.publish("chat", 2);
+  await settle();
+  client.close();
+  assert.equal(clock.pending, 0);
+  await clock.advance(10);
+  assert.equal(server.asked("POST", "/send").length, 1);
 });
 
 test("a server that is still busy with what came before is given time", async () => {

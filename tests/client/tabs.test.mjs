@@ -55,6 +55,16 @@ test("what another tab heard long ago does not shorten what is known now", async
   assert.equal(two.client.session.expiresIn(), 1200);
 });
 
+test("what other scripts say on the channel harms nobody", async () => {
+  const { channels, one } = await tabs();
+  const other = channels.open();
+  for (const message of [null, undefined, 5, "ended", [], {}, { type: "ended" }, { type: "ended", ref: null },
+    { type: "ended", ref: "r1" }, { type: "ended", ref: "r1", reason: { toString: 1, valueOf: 1 } }])
+    other.postMessage(message);
+  for (const until of ["never", NaN, undefined, {}]) other.postMessage({ type: "prolonged", ref: "r1", until });
+  assert.deepEqual([one.client.session.ref, one.client.session.expiresIn(), one.all("ended")], ["r1", 1200, []]);
+});
+
 test("nothing of a token goes through the channel", async () => {
   const channels = new FakeChannels();
   const server = Object.assign(new FakeServer(), { identity: "header", session: null });

@@ -129,7 +129,7 @@ test("where there is no session and none is started, it waits for one", async ()
 test("a ticket that is refused for now is asked for again", async () => {
   const server = headerServer();
   server.overrides.set("POST /ticket", () => problem(503, "store-unavailable", { headers: { "Retry-After": "3" } }));
-  const { client, clock } = await open(server, header);
+  const { client, clock } = await open(server, { ...header, random: () => 0 });
   assert.deepEqual([client.socket.state, client.socket.why, client.socket.retryIn()], ["waiting", "it is store-unavailable", 3]);
   server.overrides.clear();
   await clock.advance(3);
