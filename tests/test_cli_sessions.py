@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import pty
@@ -10,24 +11,26 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import typer
 from administering import admin_server, audit_of
 from browsing import Browser, read_json
 from processes import PATIENCE, ROOT, environment, serving
-from serving import new_server, running, soon
-from typer.testing import CliRunner
+from serving import farewell, new_server, running, soon, websocket
+from typer.testing import CliRunner, Result
+from websockets.typing import Origin
 
-from wshttp import Server
+from wshttp import Response, Server
 from wshttp.admin_client import AdminClient
 from wshttp.auth.passwords import hash_password
 from wshttp.cli import app
-from wshttp.cli_sessions import _span
-from wshttp.errors import UsageError
+from wshttp.cli_sessions import _ended, _span
+from wshttp.errors import StoreUnavailable, UsageError
 
 
 @pytest.fixture
@@ -166,14 +169,15 @@ async def test_end_is_stopped_between_two_steps(users_file: str, monkeypatch: py
     """Ctrl-C lets the step under way come to its end, and says what was done; all others live on."""
     server = admin_server(users_file)
     started, release = asyncio.Event(), asyncio.Event()
-    end_many = server.sessions.end_many
+    end_each = server.sessions.end_each
 
-    async def held(*arguments: Any) -> int:
+    async def held(*arguments: Any) -> AsyncIterator[Any]:
         started.set()
         await release.wait()
-        return await end_many(*arguments)
+        async for each in end_each(*arguments):
+            yield each
 
-    monkeypatch.setattr(server.sessions, "end_many", held)
+    monkeypatch.setattr(server.sessions, "end_each", held)
     async with running(server) as base:
         await fill(server, 1100)
         async with command(base, "end", "--all", "--yes") as process:
@@ -184,6 +188,114 @@ async def test_end_is_stopped_between_two_steps(users_file: str, monkeypatch: py
         assert (done.status, done.out) == (130, "")
         assert done.err.strip() == "stopped: 500 ended, all others live on"
         assert await server.sessions.count() == 600
+
+
+def test_second_interrupt_says_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not wait for the step under way; what that has come to nobody knows, but all before it is counted."""
+
+    def steps() -> Iterator[int]:
+        yield 3
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        yield 4
+
+    with pytest.raises(typer.Exit) as stopped:
+        _ended(steps(), None)
+    assert stopped.value.exit_code == 130
+    assert "interrupted: 3 ended; the last step may have been done, too" in capsys.readouterr().err
+
+
+@pytest.mark.feature("A2", "A4")
+async def test_end_that_fails_says_what_was_done(
+    users_file: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the steps before, and in the one that failed, as the server tells; the audit log has the same number."""
+    server = admin_server(users_file)
+    end, calls = server.sessions.store.end, itertools.count(1)
+
+    async def lossy(*arguments: Any) -> Any:
+        ended = await end(*arguments)
+        if next(calls) > 700:
+            raise StoreUnavailable
+        return ended
+
+    async with running(server) as base:
+        await fill(server, 1100)
+        monkeypatch.setattr(server.sessions.store, "end", lossy)
+        done = await run(base, "end", "--all", "--yes")
+        monkeypatch.undo()
+    assert (done.status, done.out) == (1, "")
+    assert "700 ended before it failed; the last step may have been done, too" in done.err
+    counts = [line["count"] for line in audit_of(caplog) if line["act"] == "sessions ended"]
+    assert counts == [500, 200]
+    assert all(line["all"] is True for line in audit_of(caplog)), "so it is known again"
+
+
+@pytest.mark.feature("A5")
+async def test_close_closes_connections(users_file: str) -> None:
+    """Those that are named, for good; their session lives on. One that does not exist is said."""
+    server = admin_server(users_file)
+    async with running(server) as base, websocket(base, "/wshttp/socket", origin=Origin(base)) as socket:
+        name = json.loads(await soon(socket.recv()))["connection"]
+        done = await run(base, "close", name, "abc")
+        assert (done.status, done.out) == (1, "1 closed\n")
+        assert done.err == "wshttp sessions: there is no connection abc\n"
+        assert await farewell(socket) == (4008, "kicked")
+        assert await server.sessions.count() == 1
+
+
+@pytest.mark.feature("A5")
+async def test_send_sends_a_message(users_file: str) -> None:
+    """To whom it is for, or to all; as text, or as the JSON that it is."""
+    server = admin_server(users_file)
+    async with running(server) as base, websocket(base, "/wshttp/socket", origin=Origin(base)) as socket:
+        ref = json.loads(await soon(socket.recv()))["session"]["ref"]
+        assert (await run(base, "send", "noon", "--all")).out == "sent to 1 connections\n"
+        told = await run(base, "send", '{"at": 12}', "--parse", "--session", ref, "--json")
+        assert json.loads(told.out) == {"sent": 1, "others": 0}
+        assert (await run(base, "send", "noon", "--user", "bob")).out == "sent to 0 connections\n"
+        assert [json.loads(await soon(socket.recv()))["data"] for _ in range(2)] == ["noon", {"at": 12}]
+
+
+@pytest.mark.feature("A2")
+async def test_end_of_many_refs_is_stopped_between_two(users_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C spares those that have not had their turn; those that were not there are named all the same."""
+    server = admin_server(users_file)
+    started, release = asyncio.Event(), asyncio.Event()
+    end = server.sessions.end
+
+    async def held(*arguments: Any, **options: Any) -> Any:
+        started.set()
+        await release.wait()
+        return await end(*arguments, **options)
+
+    async with running(server) as base:
+        refs = [(await server.sessions.create(remote_ip="192.0.2.7")).ref for _ in range(3)]
+        monkeypatch.setattr(server.sessions, "end", held)
+        async with command(base, "end", "abc", *refs) as process:
+            await soon(started.wait())
+            process.send_signal(signal.SIGINT)
+            release.set()
+            done = await end_of(process)
+        monkeypatch.undo()
+        assert (done.status, done.out) == (130, "")
+        assert "stopped: 1 ended, all others live on" in done.err
+        assert "no live session abc" in done.err
+        assert await server.sessions.count() == 2
+
+
+@pytest.mark.feature("A1")
+async def test_long_list_shows_how_far_it_is(users_file: str) -> None:
+    """At a terminal, before the table; a short one is simply there."""
+    server = admin_server(users_file)
+    async with running(server) as base:
+        await fill(server, 700)
+        for arguments, shows in ((["--limit", "0"], "700/700"), (["--limit", "600"], "600/600"), ([], None)):
+            status, shown = await asyncio.to_thread(at_terminal, base, [], "list", *arguments)
+            assert status == 0
+            assert ("Asking" in shown) is (shows is not None)
+            assert (shows or "REF") in shown
+            assert len(re.findall(r"192\.0\.2\.7", shown)) == int((shows or "100/").partition("/")[0])
 
 
 @pytest.mark.feature("A2")
@@ -204,16 +316,16 @@ async def test_all_are_ended_only_when_somebody_is_sure(users_file: str) -> None
         assert await server.sessions.count() == 0
 
 
-def at_terminal(base: str, answers: list[str]) -> tuple[int, str]:
-    """Run `wshttp sessions end --all` at a terminal: user, password, and answers."""
+def at_terminal(base: str, answers: list[str], *arguments: str) -> tuple[int, str]:
+    """Run `wshttp sessions end --all`, or another, at a terminal: user, password, and answers."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(ROOT)
-        command = [sys.executable, "-m", "wshttp", "sessions", "end", "--all", "--url", base]
+        command = [sys.executable, "-m", "wshttp", "sessions", *(arguments or ("end", "--all")), "--url", base]
         os.execve(sys.executable, command, environment(TERM="xterm"))
     killer = threading.Timer(PATIENCE, os.kill, (child, signal.SIGKILL))
     killer.start()
-    shown, waiting = "", [("User:", "ada"), ("Password:", "secret"), ("[y/N]:", answers[0])]
+    shown, waiting = "", [("User:", "ada"), ("Password:", "secret"), *(("[y/N]:", answer) for answer in answers)]
     try:
         while chunk := os.read(terminal, 1024):
             shown += chunk.decode()
@@ -239,7 +351,17 @@ def at_terminal(base: str, answers: list[str]) -> tuple[int, str]:
         (["list", "--url", "ftp://localhost"], "no address of a server"),
         (["list", "--url", "http://localhost:x"], "no address of a server"),
         (["list", "--url", "http://ada:secret@localhost"], "no address of a server"),
+        (["list", "--url", "http://[::1'"], "no address of a server"),
+        (["list", "--admin", "ada\udcff"], "are text in UTF-8"),
         (["show"], "Missing argument"),
+        (["show", "../stats"], "is no ref"),
+        (["end", "ab", "../connections/cd"], "is no ref"),
+        (["end", ""], "is no ref"),
+        (["close", "../sessions/ab"], "is no ref"),
+        (["send", "noon"], "say whom it is for"),
+        (["send", "noon", "--all", "--user", "bob"], "say whom it is for"),
+        (["send", "noon", "--user", ""], "--user is empty"),
+        (["send", "{", "--all", "--parse"], "is not JSON"),
     ],
 )
 def test_mistake_in_the_command_line_asks_no_server(arguments: list[str], said: str) -> None:
@@ -278,6 +400,82 @@ async def test_servers_that_cannot_answer_are_said_in_a_line(users_file: str) ->
     assert nobody.err.startswith(f"wshttp sessions: {base} cannot be asked: ")
     for done in (elsewhere, closed, nobody):
         assert len(done.err.splitlines()) == 1
+
+
+SESSION = {
+    "ref": "ab",
+    "user": None,
+    "roles": [],
+    "ip": "",
+    "identity": "cookie",
+    "created_at": 1.0,
+    "last_access_at": 1.0,
+    "idle": 0,
+    "expires_in": None,
+    "absolute_expires_in": None,
+    "connections": 0,
+}
+
+
+async def answered(body: str, *arguments: str, status: int = 200) -> Result:
+    """Run a command against a server that answers whatever is asked with this."""
+    server = new_server(api={"prefix": "/chat"})
+    server.get("/wshttp/admin/api/{call:path}")(lambda request, call: Response(body, status))
+    async with running(server) as base:
+        given = {"WSHTTP_ADMIN_USER": "ada", "WSHTTP_ADMIN_PASSWORD": "secret", "WSHTTP_ADMIN_URL": base}
+        return await asyncio.to_thread(CliRunner(env=given).invoke, app, ["sessions", *arguments])
+
+
+@pytest.mark.parametrize("command", [("list",), ("list", "--limit", "0"), ("show", "ab")])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        "[]",
+        "",
+        "[" * 100_000,
+        '{"sessions": {}, "total": 0, "cursor": null}',
+        json.dumps({"sessions": [SESSION | {"created_at": 1e300}], "total": 1, "cursor": None}),
+        json.dumps({"sessions": [SESSION | {"idle": "long"}], "total": 1, "cursor": None}),
+        '{"sessions": [], "total": NaN, "cursor": null}',
+    ],
+    ids=lambda body: body[:30],
+)
+async def test_answer_that_is_none_of_ours_is_said_in_a_line(command: tuple[str, ...], body: str) -> None:
+    """Whatever answers there, nobody gets a traceback."""
+    done = await answered(body, *command)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "an answer that is none of ours" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_server_does_not_speak_to_the_terminal() -> None:
+    """Nothing that it answers does, wherever it stands."""
+    evil = "\x1b[2J\u202e\n"
+    session = SESSION | {"ref": evil, "user": evil, "roles": [evil], "ip": evil, "identity": evil}
+    card = {
+        "session": session,
+        "user_agent": evil,
+        "data": {"size": 1, "keys": [{"key": evil, "size": 1}]},
+        "connections": [{"id": evil, "ip": evil, "path": evil, "opened_at": 1.0}],
+        "history": [{"what": evil, "at": 1.0, "code": evil}],
+        "node": evil,
+    }
+    listed = await answered(json.dumps({"sessions": [session], "total": 1, "cursor": None}), "list")
+    shown = await answered(json.dumps(card), "show", "ab")
+    refused = await answered(json.dumps({"type": "urn:wshttp:x", "title": evil}), "list", status=503)
+    assert [done.exit_code for done in (listed, shown, refused)] == [0, 0, 1]
+    for done in (listed, shown, refused):
+        assert all(line.isprintable() for line in done.output.split("\n"))
+    assert listed.stdout.count("\n") == 2
+
+
+def test_host_that_can_have_no_name_is_said_in_a_line() -> None:
+    """It is not even looked for."""
+    given = {"WSHTTP_ADMIN_USER": "ada", "WSHTTP_ADMIN_PASSWORD": "secret"}
+    done = CliRunner(env=given).invoke(app, ["sessions", "list", "--url", f"https://{'x' * 70}.example"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "cannot be asked" in done.stderr
 
 
 async def test_password_stays_with_the_server_that_was_named(users_file: str) -> None:
@@ -321,7 +519,8 @@ def test_audit_log_is_written_whatever_the_level(form: str, users_file: str) -> 
         assert list(client.end_many({"user": "bob \n"})) == [0]
         client.close()
         assert server.stop() == 0
-    [line] = server.err.whole().splitlines()
+    before, line = server.err.whole().splitlines()
+    assert "sessions ending" in before
     if form == "json":
         fields = json.loads(line)
         assert (fields["message"], fields["by"], fields["by_ip"]) == ("sessions ended", "ada", "127.0.0.1")
@@ -335,6 +534,8 @@ def test_audit_log_is_written_whatever_the_level(form: str, users_file: str) -> 
     [
         ("list", ["--url", "--admin", "--user", "--ip", "--before", "--limit", "--json"]),
         ("show", ["--url", "--admin", "--json"]),
+        ("close", ["--url", "--admin", "--json"]),
+        ("send", ["--url", "--admin", "--user", "--session", "--topic", "--all", "--parse", "--json"]),
         ("end", ["--url", "--admin", "--user", "--ip", "--before", "--expired", "--all", "--yes", "--json"]),
     ],
 )

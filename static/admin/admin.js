@@ -14,13 +14,14 @@ const VIEWS = ["overview", "sessions", "connections", "message"];
 const LOOK_EVERY = 2000; // milliseconds between two looks at the numbers
 const TICK = 1000;
 
-const [overview, sessions, connections, feed, stream] = [new Overview(), new Sessions(), new Connections(), new Feed(), new Stream()];
+const [overview, sessions, connections, feed] = [new Overview(), new Sessions(), new Connections(), new Feed()];
 const card = new Card(left);
+const stream = new Stream({ happened, opened, mayOpen });
 new Message();
 
 let view = VIEWS[0];
 let isPaused = false;
-let looking = false;
+let looking = null;
 let isOut = false; // the password is not right any more: to go on with it would be guessing, and lock its user out
 
 // --- views ---
@@ -35,10 +36,11 @@ function route() {
   }
   card.close();
   show(VIEWS.includes(name) ? name : VIEWS[0]);
-  if (view !== before) element(`${view}-title`).focus({ preventScroll: true }); // else the focus is where the card was opened
+  // Where the view is the same, the focus stays: it is where the card was opened.
+  if (view !== before) element(`${view}-title`).focus({ preventScroll: true });
 }
 
-/** The card was closed. The address is set without going there, which would take the focus from where it came back to. */
+/** The card was closed. The address is set without going there, which would take the focus from where it is again. */
 function left() {
   if (location.hash.startsWith("#session/")) history.replaceState(null, "", `#${view}`);
 }
@@ -61,18 +63,24 @@ function show(name) {
 
 // --- what keeps it live ---
 
-async function look() {
-  if (looking) return;
-  looking = true;
+function look() {
+  return looking ??= lookOnce().finally(() => { looking = null; });
+}
+
+async function lookOnce() {
   try {
     await overview.look();
     notice(null);
   } catch (error) {
     notice(error.message);
     if (error.status === 401 || error.status === 403) leave();
-  } finally {
-    looking = false;
   }
+}
+
+/** Look once more, seen or not: a stream that is asked for with a password that is wrong by now would only be refused. */
+async function mayOpen() {
+  await look();
+  return !isOut && !isPaused;
 }
 
 function leave() {
@@ -91,6 +99,11 @@ function happened(what, data) {
   for (const each of [sessions, connections, card]) each.take(what, data);
 }
 
+function opened() {
+  sessions.lookAgain();
+  connections.lookAgain();
+}
+
 const isWatched = () => !isPaused && !isOut && !document.hidden;
 
 function tick() {
@@ -102,15 +115,12 @@ function tick() {
 
 function pause() {
   isPaused = !isPaused;
-  element("pause").setAttribute("aria-pressed", String(isPaused));
   setText(element("pause"), isPaused ? "Go on" : "Pause");
   if (isPaused) stream.close("paused");
   else { stream.open(); look(); }
 }
 
 element("pause").onclick = pause;
-stream.on("happened", happened);
-stream.on("open", () => { sessions.lookAgain(); connections.lookAgain(); });
 window.addEventListener("hashchange", route);
 document.addEventListener("visibilitychange", () => { if (isWatched()) look(); });
 setInterval(() => { if (isWatched()) look(); }, LOOK_EVERY);

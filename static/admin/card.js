@@ -6,15 +6,17 @@ import { kickButton } from "./connections.js";
 import { element, foreign, make, setText, userName } from "./element.js";
 import { endFound, endOne } from "./ending.js";
 import { Refresh } from "./refresh.js";
-import { ago, bytes, codeInWords, count, counted, date, happeningInWords, reasonInWords, seconds, timeOfDay } from "./words.js";
+import { ago, bytes, codeInWords, count, counted, date, happeningInWords } from "./words.js";
+import { reasonInWords, seconds, timeOfDay } from "./words.js";
 
 const MANY = 30; // keys that are shown before somebody asks for more
+const DAY = 86_400; // seconds
 
 export class Card {
   #ref = null;
   #ended = false;
   #dialog = element("card");
-  #refresh = new Refresh(() => this.#look(), { isShown: () => this.#dialog.open && !this.#ended });
+  #refresh = new Refresh(() => this.#look(), { isShown: () => this.#isLive() });
 
   /** `left` is called when it was closed. */
   constructor(left) {
@@ -32,9 +34,14 @@ export class Card {
     if (this.#dialog.open) this.#dialog.close();
   }
 
+  /** While something is asked, what was clicked has to stay: the focus goes back to it. */
+  #isLive() {
+    return this.#dialog.open && !this.#ended && !element("ask").open;
+  }
+
   take(what, { ref, reason }) {
     if (ref === null || ref !== this.#ref) return;
-    if (what === "ended") this.#over(`This session has ended: ${reasonInWords(reason)}.`);
+    if (what === "ended") this.#over(ending(reason));
     else this.#refresh.soon();
   }
 
@@ -53,37 +60,44 @@ export class Card {
       const card = await call("GET", `sessions/${ref}`);
       if (ref === this.#ref && !this.#ended) this.#show(card);
     } catch (error) {
-      if (ref === this.#ref && !this.#ended) this.#over(error.status === 404 ? "There is no live session of this ref." : error.message, error.status === 404);
+      if (ref !== this.#ref || this.#ended) return;
+      if (error.status === 404) this.#over("There is no live session of this ref.");
+      else this.#say(error.message);
     }
   }
 
   /** Say that there is no more to come; what was seen last stays. */
-  #over(text, isEnd = true) {
-    this.#ended ||= isEnd;
+  #over(text) {
+    this.#ended = true;
+    this.#say(text);
+    for (const button of this.parts.querySelectorAll("button")) button.disabled = true;
+  }
+
+  #say(text) {
     this.state.hidden = false;
     setText(this.state, text);
-    if (isEnd) for (const button of this.parts.querySelectorAll("button")) button.disabled = true;
   }
 
   #show(card) {
-    if (!getSelection().isCollapsed && this.parts.contains(getSelection().anchorNode)) return; // somebody copies from it
+    const { anchorNode, isCollapsed } = getSelection();
+    if (!isCollapsed && this.parts.contains(anchorNode)) return; // somebody copies from it
     this.state.hidden = true;
-    const isOpen = [...this.parts.querySelectorAll("details")].some((each) => each.open);
-    const focused = this.parts.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent : null;
-    this.parts.replaceChildren(this.#acts(card.session), facts(card), data(card, isOpen), this.#connections(card), history(card));
-    if (focused) this.#focus(focused);
+    const isOpen = this.parts.querySelector("details")?.open ?? false;
+    const focused = this.parts.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+    const happened = make("div", { className: "column" }, data(card, isOpen), this.#connections(card), history(card));
+    this.parts.replaceChildren(this.#acts(card.session), facts(card), happened);
+    if (focused !== null) this.#focus(focused);
   }
 
   /** Give back the focus that a new drawing took. */
   #focus(name) {
-    const controls = [...this.parts.querySelectorAll("button, a, summary")];
-    const same = controls.find((each) => (each.getAttribute("aria-label") ?? each.textContent) === name);
+    const same = [...this.parts.querySelectorAll("button, summary")].find((each) => nameOf(each) === name);
     (same ?? this.#dialog.querySelector("button")).focus();
   }
 
   #acts({ ref, user }) {
     const end = make("button", { type: "button", className: "danger" }, "End session");
-    end.onclick = async () => { if (await endOne(ref, user)) this.#over(`This session has ended: ${reasonInWords("admin")}.`); };
+    end.onclick = async () => { if (await endOne(ref, user)) this.#over(ending("admin")); };
     const acts = make("div", { className: "acts" }, end);
     if (user !== null) {
       const all = make("button", { type: "button", className: "danger" }, "End all sessions of ", foreign(user));
@@ -99,22 +113,28 @@ export class Card {
   }
 
   #connections({ connections, session, node }) {
+    const lines = connections.map((each) => make("li", {}, told(each), kickButton(each, () => this.#refresh.soon())));
     const elsewhere = session.connections - connections.length;
-    const more = elsewhere > 0 ? make("p", { className: "soft" }, `${counted(elsewhere, "other")} on other nodes.`) : "";
-    if (!connections.length) return part("Connections", make("p", { className: "soft" }, "None on this node."), more);
-    const lines = connections.map((each) => make(
-      "li", {},
-      make("div", {}, make("span", { className: "code" }, each.id), ` from ${each.ip}, ${ago(each.opened_at)}`, make("br"),
-        make("span", { className: "soft" }, foreign(each.path), ", ", foreign(each.subprotocol ?? "no subprotocol"),
-          each.topics.length ? ", topics: " : "", foreign(each.topics.join(", ")))),
-      kickButton(each, () => this.#refresh.soon()),
-    ));
-    return part(`Connections of ${node === "local" ? "this node" : `node ${node}`}`, make("ul", { className: "facts" }, ...lines), more);
+    return part(
+      node === "local" ? "Connections" : `Connections of node ${node}`,
+      lines.length ? make("ul", { className: "facts" }, ...lines) : soft("None."),
+      elsewhere > 0 ? soft(`${counted(elsewhere, "other")} on other nodes.`) : "",
+    );
   }
 }
 
-function part(title, ...content) {
-  return make("section", {}, make("h3", {}, title), ...content);
+const nameOf = (control) => control.getAttribute("aria-label") ?? control.textContent;
+const ending = (reason) => `This session has ended: ${reasonInWords(reason)}.`;
+const soft = (...content) => make("p", { className: "soft" }, ...content);
+const part = (title, ...content) => make("section", {}, make("h3", {}, title), ...content);
+
+function told({ id, ip, opened_at: at, path, subprotocol, topics }) {
+  return make(
+    "div", {},
+    make("p", {}, make("span", { className: "code" }, id), ` from ${ip}, ${ago(at)}`),
+    soft(foreign(path), ", ", foreign(subprotocol ?? "no subprotocol")),
+    topics.length ? soft("Topics: ", foreign(topics.join(", "))) : "",
+  );
 }
 
 function facts({ session, user_agent: agent, idle_timeout: idle, absolute_timeout: absolute }) {
@@ -131,23 +151,23 @@ function facts({ session, user_agent: agent, idle_timeout: idle, absolute_timeou
     "Ends at the latest in": seconds(session.absolute_expires_in),
     "Time-outs": `idle: ${timeout(idle)}, in all: ${timeout(absolute)}`,
   };
-  const pairs = Object.entries(list).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
-  return part("Facts", make("dl", { className: "facts" }, ...pairs));
+  const pairs = Object.entries(list).map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+  return part("Facts", make("dl", { className: "facts" }, ...pairs.map((pair) => make("div", {}, ...pair))));
 }
 
 function data({ data: { size, keys } }, isOpen) {
   const title = `Data: ${keys.length ? `${counted(keys.length, "key")}, ${bytes(size)}` : "none"}`;
   const line = ({ key, size: each }) => make("li", {}, foreign(key, "code"), bytes(each));
   const list = (some) => make("ul", { className: "facts" }, ...some.map(line));
-  if (keys.length <= MANY) return part(title, keys.length ? list(keys) : make("p", { className: "soft" }, "Nothing is kept in it."));
-  const rest = keys.slice(MANY);
-  return part(title, list(keys.slice(0, MANY)), make("details", { open: isOpen }, make("summary", {}, `${count(rest.length)} more`), list(rest)));
+  const [first, rest] = [keys.slice(0, MANY), keys.slice(MANY)];
+  const more = () => make("details", { open: isOpen }, make("summary", {}, `${count(rest.length)} more`), list(rest));
+  return part(title, first.length ? list(first) : soft("Nothing is kept in it."), rest.length ? more() : "");
 }
 
 function history({ history: entries }) {
   const lines = entries.toReversed().map(({ what, at, user, connection, ip, code }) => make(
     "li", { className: what },
-    make("time", { dateTime: new Date(at * 1000).toISOString(), title: date(at) }, at > clock.now() - 86400 ? timeOfDay(at) : date(at)),
+    make("time", { title: date(at) }, at > clock.now() - DAY ? timeOfDay(at) : date(at)),
     " ", make("b", {}, happeningInWords(what)),
     what === "renewed" ? make("span", {}, " as ", userName(user ?? null)) : "",
     code === undefined ? "" : `: ${codeInWords(code)}`,

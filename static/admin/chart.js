@@ -16,14 +16,18 @@ function drawn(name, attributes) {
 }
 
 /** The next of 1, 2, 5, 10, 20 …, so that the scale jumps seldom. */
-export function ceiling(value) {
+function ceiling(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 export class Chart {
-  /** `series` are names, in the order of the values; `lines` of them are lines, the others bars. `format` makes words of a value. */
+  /**
+   * `series` are names, in the order of the values; `lines` of them are lines, the others bars on each other.
+   *
+   * `format` makes words of a value.
+   */
   constructor(place, { title, series, lines = series.length, format }) {
     Object.assign(this, { title, series, lines, format });
     this.value = make("p", { className: "value" });
@@ -56,7 +60,8 @@ export class Chart {
     const bars = samples.flatMap((sample, index) => this.#bars(sample, samples[index - 1]));
     const lines = Array.from({ length: this.lines }, (_, index) => this.#line(index)).flat();
     this.plot.replaceChildren(...bars, ...lines);
-    this.plot.setAttribute("aria-label", `${this.title}, the last ${SPAN / 60} minutes: ${value}, at most ${this.format(highest)}`);
+    const span = `${this.title}, the last ${SPAN / 60} minutes`;
+    this.plot.setAttribute("aria-label", `${span}: ${value}, at most ${this.format(highest)}`);
     if (!this.plot.matches(":hover")) this.#settle();
   }
 
@@ -86,8 +91,9 @@ export class Chart {
       else runs.at(-1).push(`${this.#x(at).toFixed(1)},${this.#y(values[index]).toFixed(1)}`);
     }
     const points = runs.filter((run) => run.length > 1);
-    const areas = this.series.length > 1 ? [] : points.map((run) => drawn("polygon", { class: "s0", points: this.#under(run) }));
-    return [...areas, ...points.map((run) => drawn("polyline", { class: `s${index}`, points: run.join(" ") }))];
+    const area = (run) => drawn("polygon", { class: `s${index}`, points: this.#under(run) });
+    const line = (run) => drawn("polyline", { class: `s${index}`, points: run.join(" ") });
+    return [...(this.series.length > 1 ? [] : points.map(area)), ...points.map(line)];
   }
 
   #under(run) {
@@ -102,8 +108,8 @@ export class Chart {
     return values.slice(this.lines).flatMap((value, index) => {
       if (!value) return [];
       const [low, high] = [this.#y(sum), this.#y(sum += value)];
-      const width = Math.max(1, right - left - 0.5);
-      return drawn("rect", { class: `s${this.lines + index}`, x: left, y: high, width, height: low - high });
+      const place = { x: left, y: high, width: right - left, height: low - high };
+      return drawn("rect", { class: `s${this.lines + index}`, ...place });
     });
   }
 
@@ -112,11 +118,16 @@ export class Chart {
   #point({ offsetX }) {
     if (!this.samples?.length) return;
     const at = this.from + offsetX / this.plot.clientWidth * SPAN;
-    const nearest = this.samples.reduce((best, each) => (Math.abs(each.at - at) < Math.abs(best.at - at) ? each : best));
-    const told = this.series.flatMap((name, index) => (nearest.values[index] === null ? [] : [[name, nearest.values[index]]]));
-    const shown = told.length > 2 ? told.filter(([, value]) => value > 0) : told;
-    const words = shown.map(([name, value]) => (this.series.length > 1 ? `${name} ${this.format(value)}` : this.format(value)));
-    setText(this.value, `${timeOfDay(nearest.at)}: ${words.join(", ") || this.format(0)}`);
+    const distance = (sample) => Math.abs(sample.at - at);
+    const nearest = this.samples.reduce((best, each) => (distance(each) < distance(best) ? each : best));
+    setText(this.value, `${timeOfDay(nearest.at)}: ${this.#inWords(nearest.values)}`);
+  }
+
+  #inWords(values) {
+    const known = values.map((value, index) => [this.series[index], value]).filter(([, value]) => value !== null);
+    const told = known.length > 2 ? known.filter(([, value]) => value > 0) : known;
+    const prefix = (name) => (this.series.length > 1 ? `${name} ` : "");
+    return told.map(([name, value]) => prefix(name) + this.format(value)).join(", ") || this.format(0);
   }
 
   #settle() {

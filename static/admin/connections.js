@@ -2,16 +2,20 @@
 
 import { call } from "./api.js";
 import { ask } from "./ask.js";
-import { element, foreign, make, setText, userName } from "./element.js";
+import { actColumn, ADDRESS, USER } from "./columns.js";
+import { element, foreign, linkTo, make, setText } from "./element.js";
 import { Listing } from "./listing.js";
 import { Refresh } from "./refresh.js";
 import { say, sayProblem } from "./said.js";
-import { ago, codeInWords, counted, shortRef } from "./words.js";
+import { ago, codeInWords, counted, named } from "./words.js";
+
+const CLOSED_BY_ADMINISTRATOR = 4008;
 
 /** Close one, wherever it is. Returns whether it was closed, as far as is known. */
-export async function kick({ id, user }) {
-  const which = user ? `connection ${id} of ${user}` : `connection ${id}`;
-  if (!await ask(`Close ${which}?`, "Its session lives on; a page may open another connection.", "Close connection")) return false;
+async function kick({ id, user }) {
+  const which = user === null ? `connection ${id}` : `connection ${id} of ${named(user)}`;
+  const meaning = "Its session lives on; a page may open another connection.";
+  if (!await ask(`Close ${which}?`, meaning, "Close connection")) return false;
   try {
     const status = await call("DELETE", `connections/${id}`);
     say(status === 202 ? `Other nodes were told to close ${which}.` : `Closed ${which}.`);
@@ -25,26 +29,24 @@ export async function kick({ id, user }) {
 
 export function kickButton(connection, closed) {
   const button = make("button", { type: "button", className: "danger small" }, "Close");
-  button.setAttribute("aria-label", `Close connection ${connection.id} of ${connection.user ?? "anonymous"}`);
+  button.setAttribute("aria-label", `Close connection ${connection.id} of ${named(connection.user ?? "anonymous")}`);
   button.onclick = async () => { if (await kick(connection)) closed(connection.id); };
   return button;
 }
 
+const topicsOf = ({ topics }) => topics.join(", ") || "none";
+
 const COLUMNS = [
-  { name: "User", text: ({ user }) => (user === null ? "anonymous" : `user ${user}`), fill: (cell, { user }) => cell.append(userName(user)) },
-  { name: "Address", text: ({ ip }) => ip, className: "code" },
+  USER,
+  ADDRESS,
   { name: "Opened", text: ({ opened_at: at }) => ago(at), order: (connection) => connection.opened_at },
   { name: "Path", text: ({ path }) => path, className: "code" },
   { name: "Subprotocol", text: ({ subprotocol }) => subprotocol ?? "none" },
-  {
-    name: "Topics",
-    text: ({ topics }) => topics.join(", ") || "none",
-    fill: (cell, { topics }) => cell.append(foreign(topics.join(", ") || "none")),
-  },
+  { name: "Topics", text: topicsOf, fill: (cell, connection) => cell.append(foreign(topicsOf(connection))) },
   {
     name: "Session",
     text: ({ session }) => session ?? "none",
-    fill: (cell, { session }) => cell.append(session ? make("a", { href: `#session/${session}`, title: session }, shortRef(session)) : "none"),
+    fill: (cell, { session }) => cell.append(session === null ? "none" : linkTo(session)),
     className: "code",
   },
 ];
@@ -55,11 +57,11 @@ export class Connections {
   #refresh = new Refresh(() => this.#list.load(), { isShown: () => !element("connections").hidden });
 
   constructor() {
-    const act = { says: "Act", text: ({ user }) => String(user), fill: (cell, each) => cell.append(kickButton(each, (id) => this.#closed(id, 4008))) };
+    const closed = (id) => this.#closed(id, CLOSED_BY_ADMINISTRATOR);
     this.#list = new Listing(element("connections-list"), {
       name: "Connections",
       key: ({ id }) => id,
-      columns: [...COLUMNS, act],
+      columns: [...COLUMNS, actColumn((connection) => kickButton(connection, closed))],
       sortBy: "Opened",
       fetchPage: (query, signal) => this.#page(query, signal),
     });
@@ -91,15 +93,19 @@ export class Connections {
 
   async #page(query, signal) {
     const told = await call("GET", "connections", { query: { ...this.#choice, ...query }, signal });
-    const others = told.others.map(({ node, connections }) => `node ${node} has ${counted(connections, "WebSocket")}`);
+    this.#showElsewhere(told);
+    const isSearch = Object.values(this.#choice).some((value) => value !== "");
+    return { items: told.connections, total: isSearch ? null : told.total, cursor: told.cursor };
+  }
+
+  #showElsewhere({ node, others }) {
+    const theirs = others.map((other) => `node ${other.node} has ${counted(other.connections, "WebSocket")}`);
     element("connections-elsewhere").hidden = others.length === 0;
-    setText(element("connections-elsewhere"), `These are those of node ${told.node}; ${others.join(", ")}.`);
-    const isAll = Object.values(this.#choice).every((value) => !value);
-    return { items: told.connections, total: isAll ? told.total : null, cursor: told.cursor };
+    setText(element("connections-elsewhere"), `These are those of node ${node}; ${theirs.join(", ")}.`);
   }
 
   #search(form) {
     this.#choice = Object.fromEntries(["user", "ip", "topic"].map((name) => [name, (form.get(name) ?? "").trim()]));
-    this.#list.first();
+    return this.#list.first();
   }
 }

@@ -1,23 +1,24 @@
-// Ending sessions: one, those that were selected, or all that a choice meets; asked first, in steps, and said afterwards.
+// Ending sessions: one, those that were selected, or all that a choice meets. Asked before, and said afterwards.
 
 import { call } from "./api.js";
 import { ask, withProgress } from "./ask.js";
 import { say, sayProblem } from "./said.js";
-import { count, counted, shortRef } from "./words.js";
+import { count, counted, date, named, shortRef } from "./words.js";
 
 const STEP = 250;
 const AT_ONCE = 4;
+const MEANING = "Their WebSockets close, and what they hold is gone.";
 
 /** End one. Returns whether it was this call that ended it. */
 export async function endOne(ref, user) {
-  const whose = user === null ? `session ${shortRef(ref)}` : `the session ${shortRef(ref)} of ${user}`;
+  const whose = user === null ? `session ${shortRef(ref)}` : `the session ${shortRef(ref)} of ${named(user)}`;
   if (!await ask(`End ${whose}?`, "Its WebSockets close, and what it holds is gone.", "End session")) return false;
   try {
     await call("DELETE", `sessions/${ref}`);
     say(`Ended ${whose}.`);
     return true;
   } catch (error) {
-    if (error.status === 404) say(`${whose} had ended already.`);
+    if (error.status === 404) say(`Too late: ${whose} had ended already.`);
     else sayProblem(error);
     return false;
   }
@@ -26,7 +27,7 @@ export async function endOne(ref, user) {
 /** End those with these refs. Returns whether anything was done. */
 export async function endSelected(refs) {
   const sessions = counted(refs.length, "session");
-  if (!await ask(`End ${sessions}?`, "Their WebSockets close, and what they hold is gone.", `End ${sessions}`)) return false;
+  if (!await ask(`End ${sessions}?`, MEANING, `End ${sessions}`)) return false;
   return inSteps(refs.length, async (report, signal) => {
     const waiting = [...refs];
     let ended = 0;
@@ -55,17 +56,15 @@ async function endQuietly(ref) {
 /**
  * End all that a choice meets: `user`, `ip`, `before`, or none for all.
  *
- * `total` is how many that are, as far as it is known. Who starts a session meanwhile keeps it, but for a choice by
- * user: to lock somebody out is to end what they open in the last moment, too.
+ * `total` is how many that are, as far as it is known.
  */
 export async function endFound(choice, total) {
   const those = inWords(choice);
   const many = total === null ? "How many that are shows as they end." : `That is ${counted(total, "session")}.`;
-  if (!await ask(`End ${those}?`, `${many} Their WebSockets close, and what they hold is gone.`, `End ${those}`)) return false;
+  if (!await ask(`End ${those}?`, `${many} ${MEANING}`, `End ${those}`)) return false;
   return inSteps(total, async (report, signal) => {
-    const query = { ...choice, limit: STEP };
+    const query = { ...(isEverybody(choice) ? { all: 1 } : choice), limit: STEP };
     let [ended, cursor] = [0, ""];
-    if (!query.user && !query.before) query.before = (await call("GET", "stats")).at;
     do {
       const step = await call("DELETE", "sessions", { query: { ...query, cursor } });
       ended += step.ended;
@@ -76,10 +75,13 @@ export async function endFound(choice, total) {
   });
 }
 
+const isEverybody = ({ user, ip, before }) => !user && !ip && !before;
+
 /** What a choice meets, in words. */
-export function inWords({ user, ip, before }) {
-  if (!user && !ip && !before) return "all sessions";
-  const parts = [user && `of ${user}`, ip && `from ${ip}`, before && `started before ${new Date(before * 1000).toLocaleString()}`];
+export function inWords(choice) {
+  const { user, ip, before } = choice;
+  if (isEverybody(choice)) return "all sessions";
+  const parts = [user && `of ${named(user)}`, ip && `from ${named(ip)}`, before && `started before ${date(before)}`];
   return `all sessions ${parts.filter(Boolean).join(", ")}`;
 }
 
@@ -94,9 +96,9 @@ async function inSteps(total, work) {
     });
     say(`${stopped ? "Stopped: ended" : "Ended"} ${counted(ended, "session")}.`);
   } catch (error) {
-    say(`Ended ${counted(ended, "session")}, then: ${error.message}`, "failed");
+    say(`Ended ${counted(ended + (error.ended ?? 0), "session")}, then: ${error.message}`, "failed");
   }
   return true;
 }
 
-const progressInWords = (done, total) => (total === null ? `${count(done)} ended` : `${count(done)} of ${count(total)} ended`);
+const progressInWords = (done, total) => `${count(done)}${total === null ? "" : ` of ${count(total)}`} ended`;

@@ -1,7 +1,7 @@
 // What happens on this node, the latest first: as much of it as can be read.
 
-import { element, make, userName } from "./element.js";
-import { codeInWords, happeningInWords, reasonInWords, shortRef, timeOfDay } from "./words.js";
+import { element, linkTo, make, userName } from "./element.js";
+import { codeInWords, happeningInWords, reasonInWords, timeOfDay } from "./words.js";
 
 const KEPT = 40;
 const PAUSE = 400; // milliseconds between two times that it is drawn: a thousand events are no more work than forty
@@ -27,10 +27,10 @@ export class Feed {
 
 function line({ what, at, ref, user, ip, reason, code }) {
   const why = reason ? `: ${reasonInWords(reason)}` : code ? `: ${codeInWords(code)}` : "";
-  const about = ref === null || what === "ended" ? [] : [" ", make("a", { href: `#session/${ref}`, className: "code" }, shortRef(ref))];
+  const link = ref === null || what === "ended" ? [] : [" ", linkTo(ref)];
   return make(
     "li", { className: what },
     make("time", {}, timeOfDay(at)), " ", make("b", {}, happeningInWords(what)), why, " ",
-    make("span", { className: "soft" }, userName(user), ` ${ip}`), ...about,
+    make("span", { className: "soft" }, userName(user), ` ${ip}`), ...link,
   );
 }

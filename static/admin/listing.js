@@ -1,6 +1,7 @@
 // A table that shows what the server has, a page at a time: however many there are, it holds no more than one page.
 
-import { element, make, setText } from "./element.js";
+import { make, setText } from "./element.js";
+import { Row } from "./row.js";
 import { sayProblem } from "./said.js";
 import { count } from "./words.js";
 
@@ -10,78 +11,94 @@ const TRIES = 20; // pages that may have nothing before somebody is asked whethe
 /**
  * A column: `name`, `text` of an item, and what it is sorted by (`order`, else its text).
  *
- * `fill(cell, item)` puts in more than text; it is called again where the text has changed.
+ * `fill(cell, item)` puts in more than text; it is called again where the text has changed. `isAct` is a column of
+ * buttons: it has no head to look at, and nothing is sorted by it.
  */
 export class Listing {
-  selected = new Map();
+  selected = new Set(); // keys, of all pages
   total = null;
   #rows = new Map();
+  #heads = new Map();
   #pages = [{ cursor: "", from: 0 }]; // those before this one, and it
   #next = null;
-  #size = 100;
   #loading = null;
 
-  /** `fetchPage(query, signal)` returns {items, total, cursor}; `key` is what tells items apart. */
-  constructor(place, { name, key, columns, sortBy, fetchPage, onSelect }) {
-    Object.assign(this, { name, key, columns, fetchPage, onSelect });
-    this.sort = { column: columns.find((column) => column.name === sortBy), down: true };
+  /**
+   * `fetchPage(query, signal)` returns {items, total, cursor}; `key` is what tells items apart.
+   *
+   * `onChange` is called when another page is shown or selected; without it, nothing can be selected.
+   */
+  constructor(place, { name, key, columns, sortBy, fetchPage, onChange }) {
+    Object.assign(this, { name, key, columns, fetchPage, onChange });
+    this.sort = { column: this.#column(sortBy), down: true };
     this.status = make("p", { className: "status", role: "status" });
     this.body = make("tbody", { role: "rowgroup" });
-    this.empty = make("p", { className: "empty soft", hidden: true }, "None.");
+    this.empty = make("p", { className: "empty soft", hidden: true });
     place.append(this.#tools(), make("div", { className: "scroll" }, this.#table(), this.empty), this.#pager());
     this.#showSort();
+  }
+
+  #column(name) {
+    return this.columns.find((column) => column.name === name);
   }
 
   // --- its parts ---
 
   #tools() {
     const tools = make("div", { className: "tools" }, this.status);
-    if (this.onSelect) {
+    if (this.onChange) {
       this.tick = make("input", { type: "checkbox", onchange: () => this.#selectPage(this.tick.checked) });
       tools.append(make("label", { className: "tick" }, this.tick, " Select this page"));
     }
-    this.order = this.#choice("Sort by", this.columns.filter(({ name }) => name).flatMap(({ name }) => [`${name}, down`, `${name}, up`]));
+    const sorted = this.columns.filter(({ isAct }) => !isAct);
+    this.order = choice("Sort by", sorted.flatMap(({ name }) => [`${name}, down`, `${name}, up`]));
     this.order.onchange = () => this.#sortBy(...this.order.value.split(", "));
-    this.order.parentElement.classList.add("narrow");
-    this.size = this.#choice("Show", SIZES);
-    this.size.value = this.#size;
-    this.size.onchange = () => { this.#size = Number(this.size.value); this.first(); };
-    tools.append(this.order.parentElement, this.size.parentElement);
+    this.size = choice("Show", SIZES);
+    this.size.value = 100;
+    this.size.onchange = () => this.first();
+    const [order, size] = [this.order, this.size].map((select) => select.parentElement);
+    order.classList.add("narrow"); // where the heads of the columns are not shown
+    tools.append(order, size);
     return tools;
   }
 
-  #choice(label, values) {
-    const select = make("select", { "aria-label": label }, ...values.map((value) => make("option", { value }, String(value))));
-    make("label", { className: "choice" }, `${label} `, select);
-    return select;
+  #table() {
+    const heads = this.columns.map((column) => this.#head(column));
+    if (this.onChange) heads.unshift(unseenHead("Select"));
+    // The roles are those that the elements have anyway, but lose where a narrow page shows rows as blocks.
+    const head = make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...heads));
+    return make("table", { role: "table", "aria-label": this.name }, head, this.body);
   }
 
-  #table() {
-    const heads = this.columns.map((column) => {
-      const head = make("th", { scope: "col", role: "columnheader", className: column.className === "number" ? "number" : "" });
-      if (!column.name) head.append(make("span", { className: "unseen" }, column.says));
-      else head.append(make("button", { type: "button", onclick: () => this.#sortBy(column.name) }, column.name));
-      column.head = head;
-      return head;
-    });
-    if (this.onSelect) heads.unshift(make("th", { scope: "col", role: "columnheader" }, make("span", { className: "unseen" }, "Select")));
-    const head = make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...heads));
-    // The roles are those that the elements have anyway, but lose where a narrow page shows rows as blocks.
-    return make("table", { role: "table", "aria-label": this.name }, head, this.body);
+  #head({ name, isAct, className }) {
+    if (isAct) return unseenHead(name);
+    const button = make("button", { type: "button", onclick: () => this.#sortBy(name) }, name);
+    const head = make("th", { scope: "col", role: "columnheader" }, button);
+    head.classList.toggle("number", className === "number");
+    this.#heads.set(name, head);
+    return head;
   }
 
   #pager() {
     const button = (text, onclick) => make("button", { type: "button", className: "quiet", onclick }, text);
-    this.previousButton = button("Previous", () => this.#go(() => this.#pages.pop()));
-    this.nextButton = button("Next", () => this.#go(() => this.#pages.push({ cursor: this.#next, from: this.#page.from + this.#rows.size })));
     this.firstButton = button("First", () => this.first());
-    return make("nav", { className: "pager", "aria-label": `Pages of ${this.name}` }, this.firstButton, this.previousButton, this.nextButton);
+    this.previousButton = button("Previous", () => this.#go(() => this.#pages.pop()));
+    this.nextButton = button("Next", () => this.#go(() => this.#pages.push(this.#following)));
+    this.hint = make("p", { className: "soft", hidden: true }, "Columns sort the page that is shown.");
+    return make(
+      "nav", { className: "pager", "aria-label": `Pages of ${this.name}` },
+      this.firstButton, this.previousButton, this.nextButton, this.hint,
+    );
   }
 
   // --- pages ---
 
   get #page() {
     return this.#pages.at(-1);
+  }
+
+  get #following() {
+    return { cursor: this.#next, from: this.#page.from + this.#rows.size };
   }
 
   /** Begin at the first page. */
@@ -104,10 +121,7 @@ export class Listing {
       const page = await this.#find(loading.signal);
       if (loading === this.#loading) this.#show(page, anew);
     } catch (error) {
-      if (loading === this.#loading && error.name !== "AbortError") {
-        setText(this.status, error.message);
-        if (anew) sayProblem(error);
-      }
+      if (loading === this.#loading) this.#failed(error, anew);
     } finally {
       if (loading === this.#loading) this.#loading = null;
     }
@@ -115,30 +129,32 @@ export class Listing {
 
   /** A page may have nothing and still not be the last: some conditions are met by one in many. */
   async #find(signal) {
-    const here = this.#page;
-    let [page, cursor] = [null, here.cursor];
+    let page = { cursor: this.#page.cursor };
     for (let tries = 0; tries < TRIES; tries++) {
-      page = await this.fetchPage({ cursor, limit: this.#size }, signal);
-      if (page.items.length) here.cursor = cursor; // where nothing is need not be looked at again
-      if (page.items.length || page.cursor === null) return page;
-      cursor = page.cursor;
+      page = await this.fetchPage({ cursor: page.cursor, limit: this.size.value }, signal);
+      if (page.items.length || page.cursor === null) break;
     }
     return page;
+  }
+
+  #failed(error, anew) {
+    setText(this.status, error.message);
+    if (anew) sayProblem(error);
   }
 
   #show({ items, total, cursor }, anew) {
     this.total = total;
     this.#next = cursor;
-    const keys = new Set(items.map((item) => this.key(item)));
-    for (const [key, row] of this.#rows) if (!keys.has(key)) this.#drop(key, row);
-    for (const item of items) this.#put(item);
+    this.#put(items);
     this.#arrange(anew);
+    const [isFirst, isLast] = [this.#pages.length === 1, cursor === null];
     setText(this.status, this.#position(items.length));
     this.empty.hidden = items.length > 0;
-    setText(this.empty, cursor ? "None so far; the next page goes on." : "None.");
-    this.firstButton.disabled = this.previousButton.disabled = this.#pages.length === 1;
-    this.nextButton.disabled = cursor === null;
-    this.#selectionChanged();
+    setText(this.empty, isLast ? "None." : "None so far; the next page goes on.");
+    this.firstButton.disabled = this.previousButton.disabled = isFirst;
+    this.nextButton.disabled = isLast;
+    this.hint.hidden = isFirst && isLast;
+    this.#changed();
   }
 
   #position(shown) {
@@ -151,131 +167,130 @@ export class Listing {
 
   // --- rows ---
 
-  #put(item) {
-    const key = this.key(item);
-    const row = this.#rows.get(key) ?? this.#add(key, item);
-    row.item = item;
-    if (this.selected.has(key)) this.selected.set(key, item);
-    this.#fill(row);
-  }
-
-  #add(key, item) {
-    const cells = this.columns.map(({ name, className = "" }) => make("td", { role: "cell", className, "data-name": name ?? "" }));
-    const row = { cells, line: make("tr", { role: "row" }), item, texts: [] };
-    if (this.onSelect) {
-      row.tick = make("input", { type: "checkbox", checked: this.selected.has(key), onchange: () => this.#select(key, row.tick.checked) });
-      row.line.append(make("td", { role: "cell", className: "tick" }, row.tick));
+  #put(items) {
+    const keys = new Set(items.map(this.key));
+    for (const key of this.#rows.keys()) if (!keys.has(key)) this.#drop(key);
+    for (const item of items) {
+      const key = this.key(item);
+      if (!this.#rows.has(key)) this.#rows.set(key, this.#row(key));
+      this.#rows.get(key).show(item, key);
     }
-    row.line.append(...cells);
-    this.#rows.set(key, row);
-    return row;
   }
 
-  #fill(row) {
-    this.columns.forEach(({ text, fill }, index) => {
-      const shown = text(row.item);
-      if (row.texts[index] === shown) return;
-      row.texts[index] = shown;
-      if (fill) { row.cells[index].replaceChildren(); fill(row.cells[index], row.item); }
-      else setText(row.cells[index], shown);
-    });
-    row.tick?.setAttribute("aria-label", `Select ${row.texts[0]}, ${this.key(row.item)}`);
+  #row(key) {
+    if (!this.onChange) return new Row(this.columns);
+    const onTick = (isTicked) => this.#select(key, isTicked);
+    return new Row(this.columns, { onTick, isTicked: this.selected.has(key) });
   }
 
-  #drop(key, row) {
-    row.line.remove();
+  #drop(key) {
+    this.#rows.get(key).line.remove();
     this.#rows.delete(key);
   }
 
   /** Say times anew. */
   sayTimes() {
-    for (const row of this.#rows.values()) if (!row.gone) this.#fill(row);
+    for (const row of this.#rows.values()) row.again();
   }
 
   /** Change an item that is shown; nothing where it is not. */
   change(key, alter) {
     const row = this.#rows.get(key);
-    if (!row || row.gone) return;
+    if (!row) return;
     alter(row.item);
-    this.#fill(row);
+    row.again();
   }
 
-  /** Show that one is no more; its row stays until the page is asked for again, so that nothing moves under the pointer. */
+  /** One is no more; its row stays until the page is asked for again, so that nothing moves under the pointer. */
   gone(key, why) {
-    if (this.selected.delete(key)) this.#selectionChanged();
+    const wasSelected = this.selected.delete(key);
     const row = this.#rows.get(key);
-    if (!row || row.gone) return;
-    row.gone = true;
-    row.line.classList.add("gone");
-    for (const control of row.line.querySelectorAll("button, input")) control.disabled = true;
-    setText(row.cells.at(-1), why);
-  }
-
-  get shown() {
-    return this.#rows.size;
+    if (row && !row.isGone) row.strike(why);
+    if (wasSelected) this.#changed();
   }
 
   // --- order ---
 
   #sortBy(name, way) {
-    const column = this.columns.find((each) => each.name === name);
-    const down = way ? way === "down" : this.sort.column === column ? !this.sort.down : column.order !== undefined;
+    const column = this.#column(name);
+    const isSame = column === this.sort.column;
+    const down = way ? way === "down" : isSame ? !this.sort.down : column.order !== undefined;
     this.sort = { column, down };
     this.#showSort();
     this.#arrange(true);
   }
 
   #showSort() {
-    for (const column of this.columns) {
-      if (column === this.sort.column) column.head.setAttribute("aria-sort", this.sort.down ? "descending" : "ascending");
-      else column.head.removeAttribute("aria-sort");
-    }
-    this.order.value = `${this.sort.column.name}, ${this.sort.down ? "down" : "up"}`;
+    const { column: { name }, down } = this.sort;
+    for (const head of this.#heads.values()) head.removeAttribute("aria-sort");
+    this.#heads.get(name).setAttribute("aria-sort", down ? "descending" : "ascending");
+    this.order.value = `${name}, ${down ? "down" : "up"}`;
   }
 
   /** Put rows in order. Those that somebody points at keep their places, unless it was asked for. */
   #arrange(asked) {
-    const rows = [...this.#rows.values()];
-    if (!asked && this.body.matches(":hover, :focus-within")) {
-      this.body.append(...rows.filter(({ line }) => !line.isConnected).map(({ line }) => line));
-      return;
-    }
+    const isHeld = !asked && this.body.matches(":hover, :focus-within");
+    const lines = this.#sorted();
+    if (isHeld) this.body.append(...lines.filter((line) => !line.isConnected));
+    else lines.forEach((line, index) => this.#place(line, this.body.children[index] ?? null));
+  }
+
+  #place(line, before) {
+    if (line !== before) this.body.insertBefore(line, before);
+  }
+
+  #sorted() {
     const { column: { order, text }, down } = this.sort;
     const value = order ?? ((item) => text(item).toLowerCase());
     const sign = down ? -1 : 1;
-    const sorted = rows.map((row) => [value(row.item), row.line]).sort(([a], [b]) => (a < b ? -sign : a > b ? sign : 0));
-    sorted.forEach(([, line], index) => { if (this.body.children[index] !== line) this.body.insertBefore(line, this.body.children[index] ?? null); });
+    const valued = [...this.#rows.values()].map(({ item, line }) => ({ value: value(item), line }));
+    valued.sort(({ value: a }, { value: b }) => (a < b ? -sign : a > b ? sign : 0));
+    return valued.map(({ line }) => line);
   }
 
   // --- what is selected ---
 
-  #select(key, chosen) {
-    if (chosen) this.selected.set(key, this.#rows.get(key).item);
-    else this.selected.delete(key);
-    this.#selectionChanged();
+  #select(key, isTicked) {
+    this.#mark(key, isTicked);
+    this.#changed();
   }
 
-  #selectPage(chosen) {
+  #selectPage(isTicked) {
     for (const [key, row] of this.#rows) {
-      if (row.gone) continue;
-      row.tick.checked = chosen;
-      if (chosen) this.selected.set(key, row.item);
-      else this.selected.delete(key);
+      if (row.isGone) continue;
+      row.tick.checked = isTicked;
+      this.#mark(key, isTicked);
     }
-    this.#selectionChanged();
+    this.#changed();
+  }
+
+  #mark(key, isTicked) {
+    if (isTicked) this.selected.add(key);
+    else this.selected.delete(key);
   }
 
   deselect() {
     this.selected.clear();
     for (const { tick } of this.#rows.values()) tick.checked = false;
-    this.#selectionChanged();
+    this.#changed();
   }
 
-  #selectionChanged() {
-    if (!this.onSelect) return;
+  #changed() {
+    if (!this.onChange) return;
     const here = [...this.#rows.keys()].filter((key) => this.selected.has(key)).length;
     this.tick.checked = here > 0 && here === this.#rows.size;
     this.tick.indeterminate = here > 0 && here < this.#rows.size;
-    this.onSelect(this.selected);
+    this.onChange();
   }
+}
+
+function choice(label, values) {
+  const options = values.map((value) => make("option", { value }, String(value)));
+  const select = make("select", { "aria-label": label }, ...options);
+  make("label", { className: "choice" }, `${label} `, select);
+  return select;
+}
+
+function unseenHead(name) {
+  return make("th", { scope: "col", role: "columnheader" }, make("span", { className: "unseen" }, name));
 }

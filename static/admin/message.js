@@ -28,15 +28,20 @@ export class Message {
     try {
       const body = { message: json.checked ? parsed(text.value) : text.value };
       if (choice.value) body[choice.value] = name.value;
-      else if (!await ask("Send to everybody?", "It goes to all open WebSockets of all nodes.", "Send to everybody")) return;
+      else if (!await askAboutEverybody()) return;
       const { sent, others } = await call("POST", "broadcast", { body });
-      say(`Sent to ${counted(sent, "connection")} of this node${others ? `; ${counted(others, "other node")} told` : ""}.`);
+      const elsewhere = others ? `; ${counted(others, "other node")} told` : "";
+      say(`Sent to ${counted(sent, "connection")} of this node${elsewhere}.`);
       text.value = "";
     } catch (error) {
       setText(element("message-error"), error.message);
     }
   }
 }
+
+const askAboutEverybody = () => (
+  ask("Send to everybody?", "It goes to all open WebSockets of all nodes.", "Send to everybody")
+);
 
 function parsed(text) {
   try {

@@ -4,13 +4,16 @@ import { call } from "./api.js";
 import { Chart, SPAN } from "./chart.js";
 import * as clock from "./clock.js";
 import { element, foreign, make, setText } from "./element.js";
-import { count, counted, bytes, duration, reasonInWords, rounded, seconds } from "./words.js";
+import { bytes, count, counted, duration, seconds } from "./words.js";
 
 const REASONS = ["logout", "idle", "absolute", "replaced", "limit", "admin", "credentials", "shutdown"];
+const OUTCOMES = ["succeeded", "failed", "throttled"];
+
+const WINDOW = 10; // seconds that a rate is of: those of two seconds would jump
 
 const perSecond = (value) => `${value < 10 ? Number(value.toFixed(1)) : count(Math.round(value))}/s`;
 
-/** What grew between two looks, per second; `null` where the server was started anew, or there is no look before. */
+/** What grew between two looks, per second; `null` where the server was started anew, or there is none before. */
 function rate(before, after, of) {
   if (!before || after.uptime < before.uptime || after.at <= before.at) return null;
   return Math.max(0, (of(after) ?? 0) - (of(before) ?? 0)) / (after.at - before.at);
@@ -26,7 +29,7 @@ const CHARTS = [
     value: ({ sessions }) => (sessions.live === null ? "The store is away" : `${count(sessions.live)} live`),
   },
   {
-    title: "Starts and ends", series: ["started", ...REASONS.map(reasonInWords)], lines: 1, format: perSecond,
+    title: "Starts and ends", series: ["started", ...REASONS], lines: 1, format: perSecond,
     values: (before, after) => [
       rate(before, after, ({ sessions }) => sessions.started),
       ...REASONS.map((reason) => rate(before, after, ({ sessions }) => sessions.ended[reason])),
@@ -34,7 +37,10 @@ const CHARTS = [
     value: ({ sessions }) => `${count(sessions.started)} started, ${count(sum(sessions.ended))} ended`,
     keys: ({ sessions }) => [
       `started ${count(sessions.started)}`,
-      ...REASONS.map((reason) => (sessions.ended[reason] ? `${reasonInWords(reason)} ${count(sessions.ended[reason])}` : null)),
+      ...REASONS.map((reason) => {
+        const ended = sessions.ended[reason];
+        return ended ? `${reason} ${count(ended)}` : null;
+      }),
     ],
   },
   {
@@ -45,7 +51,10 @@ const CHARTS = [
   {
     title: "Requests", series: ["answered"], format: perSecond,
     values: (before, after) => [rate(before, after, ({ requests }) => requests.answered)],
-    value: ({ requests }, [now]) => `${now === null ? count(requests.answered) : perSecond(now)}, p95 ${duration(requests.seconds.p95)}`,
+    value: ({ requests }, [now]) => {
+      const many = now === null ? count(requests.answered) : perSecond(now);
+      return `${many}, p95 ${duration(requests.seconds.p95)}`;
+    },
   },
   {
     title: "Messages", series: ["received", "sent"], format: perSecond,
@@ -53,25 +62,30 @@ const CHARTS = [
       rate(before, after, ({ messages }) => messages.received),
       rate(before, after, ({ messages }) => messages.sent),
     ],
-    value: ({ messages }) => `${count(messages.received)} in, ${count(messages.sent)} out, p95 ${duration(messages.seconds.p95)}`,
+    value: ({ messages }) => {
+      const many = `${count(messages.received)} in, ${count(messages.sent)} out`;
+      return `${many}, p95 ${duration(messages.seconds.p95)}`;
+    },
   },
   {
-    title: "Log-ins", series: ["succeeded", "failed", "throttled"], lines: 1, format: perSecond,
-    values: (before, after) => ["succeeded", "failed", "throttled"].map((name) => rate(before, after, ({ logins }) => logins[name])),
-    value: ({ logins }) => `${count(logins.succeeded)}, ${count(logins.failed)} failed`,
-    keys: ({ logins }) => ["succeeded", "failed", "throttled"].map((name) => `${name} ${count(logins[name])}`),
+    title: "Log-ins", series: OUTCOMES, lines: 1, format: perSecond,
+    values: (before, after) => OUTCOMES.map((name) => rate(before, after, ({ logins }) => logins[name])),
+    value: ({ logins }) => `${count(logins.succeeded)} succeeded, ${count(logins.failed)} failed`,
+    keys: ({ logins }) => OUTCOMES.map((name) => `${name} ${count(logins[name])}`),
   },
   {
     title: "Lateness of ends", series: ["p95"], format: duration,
     values: (_, { lateness }) => [lateness.p95],
-    value: ({ lateness }) => (lateness.count ? `p95 ${duration(lateness.p95)}, at most ${duration(lateness.max)}` : "no end after a deadline yet"),
+    value: ({ lateness: { count: ends, p95, max } }) => (
+      ends ? `p95 ${duration(p95)}, at most ${duration(max)}` : "no end after a deadline yet"
+    ),
   },
   {
     title: "Store", series: ["p95"], format: duration,
     values: (_, { store }) => [store.seconds.p95],
     value: ({ store }) => {
       if (!store.up) return "away";
-      return store.seconds.count ? `${store.kind}: p95 ${duration(store.seconds.p95)}` : `${store.kind}: nothing to wait for`;
+      return `${store.kind}: ${store.seconds.count ? `p95 ${duration(store.seconds.p95)}` : "nothing to wait for"}`;
     },
   },
 ];
@@ -90,7 +104,9 @@ const COUNTS = {
   "Callbacks owed": ({ store }) => count(store.owed),
 };
 
-const listed = (counts) => Object.entries(counts).map(([name, number]) => `${name}: ${count(number)}`).join(", ") || "none";
+const listed = (counts) => (
+  Object.entries(counts).map(([name, number]) => `${name}: ${count(number)}`).join(", ") || "none"
+);
 
 export class Overview {
   #charts = CHARTS.map((chart) => new Chart(element("charts"), chart));
@@ -110,7 +126,8 @@ export class Overview {
     const stats = await call("GET", "stats");
     clock.learn(stats.at);
     const looks = this.#looks.get(stats.node) ?? [];
-    looks.push({ stats, before: looks.at(-1)?.stats });
+    const before = looks.find((look) => look.stats.at >= stats.at - WINDOW) ?? looks.at(-1);
+    looks.push({ stats, before: before?.stats });
     this.#looks.set(stats.node, looks.filter(({ stats: { at } }) => at > stats.at - SPAN - 10));
     if (!element("overview").hidden) this.#show(stats);
   }
@@ -122,8 +139,7 @@ export class Overview {
       this.#charts[index].draw(samples, stats.at, { value: value(stats, samples.at(-1).values), keys: keys?.(stats) });
     });
     for (const [name, words] of Object.entries(COUNTS)) setText(this.#counts.get(name), words(stats));
-    const where = stats.nodes.length > 1 ? `Node ${stats.node}, one of ${stats.nodes.length}; sessions are those of all` : "One node";
-    setText(element("about"), `${where}. wshttp ${stats.version}, store: ${stats.store.kind}${stats.store.up ? "" : ", which is away"}.`);
+    setText(element("about"), about(stats));
     this.#showNodes(stats.nodes);
   }
 
@@ -133,4 +149,9 @@ export class Overview {
       "li", {}, make("span", {}, foreign(node, "code"), self ? " (this one)" : ""), counted(connections, "WebSocket"),
     )));
   }
+}
+
+function about({ node, nodes, version, store }) {
+  const where = nodes.length > 1 ? `Node ${node}, one of ${nodes.length}; sessions are those of all` : "One node";
+  return `${where}. wshttp ${version}, store: ${store.kind}${store.up ? "" : ", which is away"}.`;
 }

@@ -1,4 +1,4 @@
-// When to ask again for what is shown: soon after something happened, now and then in any case, never while nobody looks.
+// When to ask again for what is shown: soon after something happened, now and then in any case, never unseen.
 
 const SOON = 1500; // milliseconds
 

@@ -1,23 +1,15 @@
-// What was done, or was not: at the foot of the page, and told to screen readers. It stays until the next, or until it is closed.
+// What was done, or was not: at the foot of the page, and told to screen readers. It stays until the next is said.
 
 import { element, make } from "./element.js";
 
 const place = element("said");
 
 export function say(text, kind = "done") {
-  const close = make("button", { type: "button", className: "quiet", onclick: hush }, "Close");
+  const close = make("button", { type: "button", className: "quiet", onclick: () => place.replaceChildren() }, "Close");
   close.setAttribute("aria-label", "Close this message");
-  const line = make("p", { className: kind }, make("span", {}, text), close);
   // All but the dialog that is open is out of reach, and is not read out.
   ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(place);
-  place.replaceChildren(line);
+  place.replaceChildren(make("p", { className: kind }, make("span", {}, text), close));
 }
 
-export function sayProblem(error) {
-  if (error.name === "AbortError") return;
-  say(error.message, "failed");
-}
-
-function hush() {
-  place.replaceChildren();
-}
+export const sayProblem = (error) => say(error.message, "failed");

@@ -1,29 +1,36 @@
-// What happens, as it happens. The browser comes back by itself after a drop, but not after an answer that is no stream.
+// What happens, as it happens. The browser comes back by itself after a drop, but not after a refusal.
 
+import { addressOf } from "./api.js";
 import { element, setText } from "./element.js";
 
 const EVENTS = ["started", "renewed", "warned", "ended", "connected", "disconnected"];
 const LONGEST_PAUSE = 30_000; // milliseconds
-const WORDS = { connecting: "Connecting", open: "Live", paused: "Paused", out: "Not logged in", away: "Not connected, trying again" };
+const WORDS = {
+  connecting: "Connecting",
+  open: "Live",
+  paused: "Paused",
+  out: "Not logged in",
+  away: "Not connected, trying again",
+};
 
 export class Stream {
   #source = null;
   #failures = 0;
   #timer = 0;
-  #listeners = { happened: [], open: [] };
 
-  /** `happened` gets (what, data) for each event; `open` gets the node's name: what was before may have been missed. */
-  on(name, listener) {
-    this.#listeners[name].push(listener);
+  /**
+   * `happened` gets (what, data) for each event; `opened` is called when they come: what was before may be missed.
+   * `mayOpen` is asked after a refusal, and tells whether to try again.
+   */
+  constructor({ happened, opened, mayOpen }) {
+    Object.assign(this, { happened, opened, mayOpen });
   }
 
   open() {
-    clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#show("connecting");
-    const source = this.#source = new EventSource("api/events");
-    source.addEventListener("hello", ({ data }) => this.#greeted(JSON.parse(data).node));
-    for (const what of EVENTS) source.addEventListener(what, ({ data }) => this.#tell("happened", what, JSON.parse(data)));
+    this.close("connecting");
+    const source = this.#source = new EventSource(addressOf("events"));
+    source.addEventListener("hello", () => this.#greeted());
+    for (const what of EVENTS) source.addEventListener(what, ({ data }) => this.happened(what, JSON.parse(data)));
     source.onerror = () => this.#failed();
   }
 
@@ -34,21 +41,22 @@ export class Stream {
     this.#show(why);
   }
 
-  #greeted(node) {
+  #greeted() {
     this.#failures = 0;
     this.#show("open");
-    this.#tell("open", node);
+    this.opened();
   }
 
   #failed() {
     this.#show("away");
     if (this.#source.readyState !== EventSource.CLOSED) return;
     const pause = Math.min(LONGEST_PAUSE, 1000 * 2 ** this.#failures++);
-    this.#timer = setTimeout(() => this.open(), pause * (0.5 + Math.random() / 2));
+    this.#timer = setTimeout(() => this.#again(), pause * (0.5 + Math.random() / 2));
   }
 
-  #tell(name, ...facts) {
-    for (const listener of this.#listeners[name]) listener(...facts);
+  /** Why it was refused, an `EventSource` does not tell. */
+  async #again() {
+    if (await this.mayOpen()) this.open();
   }
 
   #show(state) {

@@ -39,7 +39,7 @@ const CLOSED = {
 const HAPPENED = {
   started: "started",
   renewed: "renewed",
-  warned: "warned that it ends",
+  warned: "warned",
   ended: "ended",
   connected: "WebSocket opened",
   disconnected: "WebSocket closed",
@@ -49,6 +49,11 @@ export const reasonInWords = (reason) => ENDED[reason] ?? reason;
 export const codeInWords = (code) => (CLOSED[code] ? `${CLOSED[code]} (${code})` : `code ${code}`);
 export const happeningInWords = (what) => HAPPENED[what] ?? what;
 
+/** A name in a sentence: what it does to the direction of writing ends with it, as in a `bdi`, and it cannot end that. */
+export const named = (name) => (
+  /[^\0-\u058f]/.test(name) ? `\u2068${name.replaceAll(/[\u2066-\u2069]/g, "")}\u2069` : name
+);
+
 /** A short form of a ref, where its length would be in the way; there are 2⁴⁸ of them. */
 export const shortRef = (ref) => ref.slice(0, 12);
 
@@ -56,7 +61,7 @@ const WHOLE = new Intl.NumberFormat("en");
 const ROUNDED = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
 export const count = (number) => (number === null ? "–" : WHOLE.format(number));
-export const rounded = (number) => (number === null ? "–" : ROUNDED.format(number));
+const rounded = (number) => (number === null ? "–" : ROUNDED.format(number));
 
 /** `counted(2, "session")` is "2 sessions". */
 export const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;

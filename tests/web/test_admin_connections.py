@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from browsing import Browser, problem, read_json
 from redis_servers import RedisServer
 from serving import farewell, running, soon, until, websocket
 from websockets.asyncio.client import ClientConnection
+
+from wshttp.web.admin.connections import _conditions
 
 
 async def welcomed(
@@ -45,7 +48,7 @@ async def test_connections_are_listed_and_found(users_file: str, ada: tuple[str,
         _, first, ref = await welcomed(stack, base, visitor)
         socket, second, other = await welcomed(stack, base)
         await socket.send('{"type": "subscribe", "topic": "chat"}')
-        await until(lambda: "chat" in server.hub.topics())
+        await until(lambda: "chat" in server.hub.topics)
         browser = administrator(base, ada)
         everything = read_json(await browser.get(f"{API}/connections"))
         assert (everything["total"], everything["node"], everything["others"], everything["cursor"]) == (
@@ -61,6 +64,7 @@ async def test_connections_are_listed_and_found(users_file: str, ada: tuple[str,
             "user": "bob",
             "ip": "127.0.0.1",
             "path": "/wshttp/socket",
+            "over": "WebSocket",
             "subprotocol": None,
             "user_agent": by_name[first]["user_agent"],
             "opened_at": round(server.hub.get(first).opened_at, 3),  # type: ignore[union-attr]
@@ -74,12 +78,20 @@ async def test_connections_are_listed_and_found(users_file: str, ada: tuple[str,
         assert await found("user=bob") == await found(f"session={ref}") == [first]
         assert await found("topic=chat") == await found(f"session={other}") == [second]
         assert sorted(await found("ip=127.0.0.")) == sorted(await found("ip=127.0.0.1")) == sorted((first, second))
+        assert sorted(await found("ip=::ffff:127.0.0.1")) == sorted((first, second)), "as sessions are"
         assert await found("ip=192.0.2.1") == []
         page = read_json(await browser.get(f"{API}/connections?limit=1"))
         rest = read_json(await browser.get(f"{API}/connections?limit=1&cursor={page['cursor']}"))
         assert {page["connections"][0]["id"], rest["connections"][0]["id"]} == {first, second}
         assert rest["cursor"] is None
         assert problem(await browser.get(f"{API}/connections?ref={ref}")) == (400, "bad-request")
+
+
+def test_connections_of_an_address_are_those_of_its_network() -> None:
+    """One rule for sessions and connections: a client owns all addresses of an IPv6 network."""
+    here, there = (SimpleNamespace(remote_ip=ip) for ip in ("2001:db8::1", "2001:db8:0:1::1"))
+    [holds] = _conditions({"ip": "2001:db8::99"}, 64)
+    assert (holds(here), holds(there)) == (True, False)  # type: ignore[arg-type]  # all that is asked of them
 
 
 @pytest.mark.feature("A5")
@@ -134,7 +146,7 @@ async def test_connection_of_another_node_is_closed_there(
         assert (await browser.delete(f"{API}/connections/{name}")).code == 202
         assert await farewell(socket) == (4008, "kicked")
     [line] = audit_of(caplog)
-    assert line["elsewhere"] is True
+    assert line == {"act": "connection asked to close", "by": "ada", "by_ip": "127.0.0.1", "connection": name}
 
 
 @pytest.mark.feature("A5")
@@ -150,7 +162,7 @@ async def test_message_goes_to_those_it_is_for(
         of_bob, _, _ = await welcomed(stack, base, visitor)
         other, _, ref = await welcomed(stack, base)
         await other.send('{"type": "subscribe", "topic": "chat"}')
-        await until(lambda: "chat" in server.hub.topics())
+        await until(lambda: "chat" in server.hub.topics)
         browser = administrator(base, ada)
 
         async def tell(**fields: Any) -> Any:
@@ -159,7 +171,7 @@ async def test_message_goes_to_those_it_is_for(
         assert await tell(message="noon") == {"sent": 2, "others": 0}
         assert await tell(message={"at": 12}, user="bob") == {"sent": 1, "others": 0}
         assert await tell(message=[1], session=ref) == {"sent": 1, "others": 0}
-        assert await tell(message=None, topic="chat", user=None) == {"sent": 1, "others": 0}
+        assert await tell(message=None, topic="chat") == {"sent": 1, "others": 0}
         assert await tell(message="both", topic="chat", user="bob") == {"sent": 0, "others": 0}
         assert [await app_message(of_bob) for _ in range(2)] == [
             {"type": "app", "data": "noon"},
@@ -184,6 +196,11 @@ async def test_message_goes_to_those_it_is_for(
         '{"message": "x", "to": "bob"}',
         '{"message": "x", "user": ""}',
         '{"message": "x", "session": 5}',
+        '{"message": "x", "user": null}',
+        '{"message": "x", "topic": null, "user": "bob"}',
+        '{"message": "x", "user": "bob", "user": "zoe"}',
+        '{"message": "x", "message": "y"}',
+        '{"message": {"a": 1, "a": 2}}',
         '{"message": "\\ud800"}',
         "[" * 100_000,
         '{"message": ' + "[" * 200 + "]" * 200 + "}",
@@ -192,7 +209,7 @@ async def test_message_goes_to_those_it_is_for(
     ids=lambda body: repr(body[:30]),
 )
 async def test_message_that_is_none_is_refused(body: str | bytes, users_file: str, ada: tuple[str, str]) -> None:
-    """400, and nobody gets anything; an empty name must not mean everybody."""
+    """400, and nobody gets anything; an empty name must not mean everybody, nor one that is `null`."""
     async with running(admin_server(users_file)) as base:
         json_body = {"Content-Type": "application/json"}
         response = await administrator(base, ada).post(f"{API}/broadcast", body=body, headers=json_body)

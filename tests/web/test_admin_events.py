@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from administering import API, admin_server, administrator
 from browsing import Browser, basic, problem, read_json
-from serving import Raw, fetch, raw, running, soon, until, websocket
+from serving import Raw, fetch, new_server, raw, running, soon, until, websocket
 
+from wshttp import User
 from wshttp.sessions.happenings import Happening
 from wshttp.testing import FakeClock
 
@@ -135,6 +136,23 @@ async def test_stream_ends_for_who_may_not_look_any_more(users_file: str, ada: t
         assert b"started" not in rest
 
 
+async def test_stream_ends_for_whom_the_application_refuses_by_now(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`on_authenticate` is asked again when its answer is no longer remembered, though nobody asks for anything."""
+    monkeypatch.setattr("wshttp.web.admin.events.HEARTBEAT", 0.001)
+    may = [True]
+    server = new_server(clock, auth={"cache": "1m"}, admin={"users": ["zoe"]})
+    server.on_authenticate(lambda user, password, request: User(user) if may[0] else False)
+    async with running(server) as base, watching(base, ("zoe", "right")) as stream:
+        clock.advance(61)
+        await stream.connection.until(b"\r\n:\n\n\r\n")
+        may.clear()
+        may.append(False)
+        clock.advance(61)
+        await stream.connection.until(b"0\r\n\r\n")
+
+
 async def test_silence_is_broken_so_that_proxies_keep_the_stream(
     users_file: str, ada: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +228,8 @@ async def test_page_of_administration_is_its_own(users_file: str, ada: tuple[str
         entrance = await browser.get("/wshttp/admin")
         assert (entrance.code, entrance.headers["Location"]) == (302, "/wshttp/admin/")
         page = await browser.get("/wshttp/admin/")
-        assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+        for part in ("frame-ancestors 'none'", "form-action 'none'"):
+            assert part in page.headers["Content-Security-Policy"]
         assert page.headers["X-Content-Type-Options"] == "nosniff"
         assert (await fetch(f"{base}/wshttp/admin/../session?touch=0")).code == 401
         assert (await browser.get("/wshttp/admin/%2e%2e/index.html")).code == 404

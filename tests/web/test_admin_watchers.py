@@ -10,7 +10,7 @@ from serving import soon
 from wshttp.errors import TooManyRequests
 from wshttp.sessions.happenings import Happening, Happenings, What
 from wshttp.testing import FakeClock
-from wshttp.web.admin.history import History, entry
+from wshttp.web.admin.lives import Lives, entry
 from wshttp.web.admin.watchers import Watchers
 
 
@@ -71,31 +71,31 @@ async def test_closing_is_heard_by_all_and_by_who_comes_later() -> None:
         assert late.is_closed
 
 
-def test_history_keeps_the_latest_of_a_life_until_its_end() -> None:
+def test_lives_keep_the_latest_of_a_life_until_its_end() -> None:
     """Bounded per session; the beginning is in the session's record, and with the end all is gone."""
-    history = History(latest=2)
-    history.take(happening(0, "started", "a"))
-    assert history.of("a") == []
+    lives = Lives(latest=2)
+    lives.take(happening(0, "started", "a"))
+    assert lives.of("a") == []
     for number in range(1, 4):
-        history.take(happening(number, ref="a"))
-    assert [each.at for each in history.of("a")] == [2, 3]
-    history.take(happening(4, "ended", "a"))
-    assert history.of("a") == []
+        lives.take(happening(number, ref="a"))
+    assert [each.at for each in lives.of("a")] == [2, 3]
+    lives.take(happening(4, "ended", "a"))
+    assert lives.of("a") == []
 
 
-def test_history_forgets_the_session_to_which_nothing_happened_for_longest() -> None:
+def test_lives_forget_the_session_to_which_nothing_happened_for_longest() -> None:
     """Bounded in all: a hundred thousand sockets that come and go leave no more than that."""
-    history = History(sessions=2)
+    lives = Lives(sessions=2)
     for ref in ("a", "b", "a", "c"):
-        history.take(happening(1, ref=ref))
-    assert history.of("b") == []
-    assert len(history.of("a")) == 2
+        lives.take(happening(1, ref=ref))
+    assert lives.of("b") == []
+    assert len(lives.of("a")) == 2
 
 
-def test_history_takes_no_socket_without_a_session() -> None:
+def test_lives_take_no_socket_without_a_session() -> None:
     """Where sessions are off there is no life to tell of."""
-    history = History(sessions=0)
-    history.take(Happening("connected", 1.0, None, None, "", connection="ab"))
+    lives = Lives(sessions=0)
+    lives.take(Happening("connected", 1.0, None, None, "", connection="ab"))
 
 
 def test_entries_say_what_is_of_their_kind() -> None:

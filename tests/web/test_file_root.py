@@ -146,6 +146,18 @@ def test_links_inside_are_followed_and_outside_are_nothing(files: FileRoot, fold
 
 
 @pytest.mark.feature("F1")
+def test_what_is_left_out_is_nothing(folder: Path) -> None:
+    """Whatever way leads there: its own, one around, a link."""
+    (folder / "link").symlink_to(folder / "docs")
+    (folder / "docs-too").mkdir()
+    (folder / "docs-too" / "index.html").write_text("too")
+    files = FileRoot(folder, without=folder / "docs")
+    for path in ("docs", "docs/", "docs/index.html", "link/", "link/index.html"):
+        assert content(files, path) is None
+    assert content(files, "docs-too/") == b"too"
+    files.close()
+
+
 def test_index_and_neighbour_that_link_outside_are_nothing(files: FileRoot, folder: Path) -> None:
     """A link can't be used through the index or a precompressed neighbour either."""
     (folder / "empty" / "index.html").symlink_to(folder.parent / "secret.txt")

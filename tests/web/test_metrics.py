@@ -160,6 +160,18 @@ async def test_metrics_are_for_the_networks_of_the_setting(allow: Any, address: 
         assert await server.sessions.count() == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:8080", 200), ("localhost", 200), ("[::1]:8080", 200), ("192.0.2.7:8080", 200), ("evil.example", 403)],
+)
+async def test_metrics_are_for_no_page_that_has_its_name_lead_here(host: str, status: int) -> None:
+    """A browser on this machine comes from an address that may; that its page is another site's, the name says."""
+    server = new_server()
+    async with running(server) as base:
+        server.site.loopback_only = False  # as with a listener on 0.0.0.0
+        assert (await Browser(base, Host=host).get("/wshttp/metrics")).code == status
+
+
 async def test_metrics_can_be_switched_off() -> None:
     """`metrics.enabled: false` leaves nothing there."""
     async with running(new_server(metrics={"enabled": False})) as base:

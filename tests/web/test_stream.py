@@ -4,102 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
 from typing import Any
 
 import pytest
 from browsing import problem, read_json
+from listening import listening, session_of
 from redis_servers import RedisServer
-from serving import PATIENCE, Raw, fetch, new_server, raw, running, soon, until, websocket
+from serving import PATIENCE, fetch, new_server, running, soon, until, websocket
 
-from wshttp import Server, User
-from wshttp.web import event_stream
+from wshttp import User
+from wshttp.web import event_stream, stream
 
 pytestmark = pytest.mark.feature("W7")
 
 COOKIE = {"identity": ["cookie"]}
-
-
-class Listener:
-    """A client of `GET /stream`."""
-
-    def __init__(self, base: str, connection: Raw, headers: dict[str, str]) -> None:
-        self.base = base
-        self.raw = connection
-        self.headers = headers
-        self.status = 0
-        self.answer: dict[str, str] = {}
-        self.comments = 0
-        self._text = ""
-
-    async def open(self, path: str) -> None:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-        self.raw.send(f"GET {path} HTTP/1.1\r\nHost: {self.base.partition('//')[2]}\r\n{lines}\r\n".encode())
-        head, *rest = (await self.raw.until(b"\r\n\r\n")).decode().split("\r\n")
-        self.status = int(head.split()[1])
-        self.answer = dict(line.split(": ", 1) for line in rest if line)
-
-    async def _chunk(self) -> str | None:
-        size = int((await self.raw.until(b"\r\n")).strip(), 16)
-        chunk = (await self.raw.exactly(size + 2))[:-2]
-        return chunk.decode() if size else None
-
-    async def lines(self) -> list[str] | None:
-        """Return the lines of the next event or comment; `None` at the end of the answer."""
-        while "\n\n" not in self._text:
-            chunk = await self._chunk()
-            if chunk is None:
-                assert self._text == ""
-                return None
-            self._text += chunk
-        event, _, self._text = self._text.partition("\n\n")
-        return event.split("\n")
-
-    async def read(self) -> dict[str, Any] | None:
-        """Return the next message."""
-        while (lines := await self.lines()) is not None:
-            if lines[0].startswith(":"):
-                self.comments += 1
-                continue
-            [line] = lines
-            assert line.startswith("data: ")
-            message: dict[str, Any] = json.loads(line.removeprefix("data: "))
-            return message
-        return None
-
-    async def read_until(self, *types: str) -> dict[str, Any]:
-        while (message := await self.read()) is not None:
-            if message["type"] in types:
-                return message
-        raise AssertionError("the stream has ended")
-
-    async def post(self, message: Any, **options: Any) -> Any:
-        body = options.pop("body", None) or json.dumps({"connection": self.name, "message": message})
-        headers = {name: value for name, value in self.headers.items() if name != "Accept"} | options.pop("headers", {})
-        return await fetch(f"{options.pop('base', self.base)}/wshttp/send", "POST", body, headers=headers)
-
-    async def ask(self, **envelope: Any) -> dict[str, Any]:
-        assert (await self.post(envelope | {"id": "?"})).code == 202
-        return await self.read_until("ok", "error")
-
-
-@asynccontextmanager
-async def listening(
-    base: str, path: str = "/wshttp/stream", *, welcome: bool = True, **headers: str
-) -> AsyncIterator[Listener]:
-    async with raw(base) as connection:
-        listener = Listener(base, connection, {name.replace("_", "-"): value for name, value in headers.items()})
-        await listener.open(path)
-        if welcome:
-            listener.welcome = await listener.read()
-            listener.name = listener.welcome["connection"]
-        yield listener
-
-
-async def session_of(server: Server, **options: Any) -> tuple[Any, dict[str, str]]:
-    session = await server.sessions.create(remote_ip="127.0.0.1", identity="cookie", **options)
-    return session, {"Cookie": f"wshttp={session.id.value}"}
 
 
 # --- down and up --------------------------------------------------------------------------------
@@ -141,17 +60,17 @@ async def test_message_goes_up_by_post_and_its_answer_comes_down() -> None:
     server = new_server(session=COOKIE, websocket={"topics": ["chat"]})
     async with running(server) as base:
         session, mine = await session_of(server, user="ann")
-        async with listening(base, **mine) as one, websocket(base, "/wshttp/socket") as socket:
+        async with listening(base, **mine) as one, websocket(base, "/wshttp/socket") as other:
             assert (await one.post({"type": "subscribe", "topic": "chat"})).code == 202
             assert (await one.read_until("presence"))["members"][0]["ref"] == session.ref
             assert (await one.read_until("resumed"))["offset"] == 0
-            await socket.send(json.dumps({"type": "subscribe", "topic": "chat", "id": 1}))
-            while json.loads(await soon(socket.recv()))["type"] != "ok":
+            await other.send(json.dumps({"type": "subscribe", "topic": "chat", "id": 1}))
+            while json.loads(await soon(other.recv()))["type"] != "ok":
                 pass
             assert (await one.post({"type": "publish", "topic": "chat", "data": "grüße\n"})).code == 202
             heard = await one.read_until("message")
             assert (heard["data"], heard["from"]["user"], heard["offset"]) == ("grüße\n", "ann", 1)
-            while (message := json.loads(await soon(socket.recv())))["type"] != "message":
+            while (message := json.loads(await soon(other.recv())))["type"] != "message":
                 pass
             assert message == heard
             assert (await one.ask(type="nonsense"))["code"] == "bad-request"
@@ -227,7 +146,8 @@ async def test_ticket_opens_a_stream_once() -> None:
     server = new_server(session={"identity": ["header"]})
     async with running(server) as base:
         session = await server.sessions.create(remote_ip="127.0.0.1", identity="header")
-        path = f"/wshttp/stream?ticket={await server.site.tickets.issue(session.ref, session.record.key)}"
+        ticket = await server.site.tickets.issue(session.ref, session.record.key, payer="ada")
+        path = f"/wshttp/stream?ticket={ticket}"
         async with listening(base, path) as one:
             assert one.welcome["session"]["ref"] == session.ref
             assert problem(await fetch(base + path)) == (401, "session-ended")
@@ -429,6 +349,26 @@ async def test_quiet_stream_sends_lines_that_mean_nothing(monkeypatch: pytest.Mo
 
 
 @pytest.mark.feature("W5")
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+async def test_peer_that_vanished_is_noticed_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers nothing: what it acknowledges is all that is heard of it, and that ends as late as pongs do."""
+    opened: list[Any] = []
+    get = stream.Stream.get
+
+    async def noted(handler: stream.Stream) -> None:
+        opened.append(handler.request.connection)
+        await get(handler)
+
+    monkeypatch.setattr(stream.Stream, "get", noted)
+    server = new_server(session=COOKIE, websocket={"ping_interval": "3s", "ping_timeout": "4s"})
+    async with running(server) as base:
+        _, mine = await session_of(server)
+        async with listening(base, **mine):
+            sock = opened[0].stream.socket
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+
+
+@pytest.mark.feature("W5")
 async def test_stream_is_heard_of_by_what_it_takes(clock: Any) -> None:
     """It has no pongs: who takes the lines that mean nothing is there; who does not, is closed like any silent peer."""
     server = new_server(clock, session=COOKIE, websocket={"ping_interval": 20, "ping_timeout": 20})
@@ -518,10 +458,10 @@ async def test_post_at_another_node_finds_the_stream(redis_server: RedisServer, 
     for server in servers:
         server.on_message(lambda connection, data: seen.append(data) or data)
     async with running(servers[0]) as one, running(servers[1]) as two:
-        session, mine = await session_of(servers[0])
+        _, mine = await session_of(servers[0])
         _, other = await session_of(servers[0])
+        await until(lambda: all(server.hub.elsewhere.nodes() for server in servers))
         async with listening(one, **mine) as listener:
-            await until(lambda: servers[1].hub.elsewhere.connections(session.ref) == 1)
             answer = await listener.post({"type": "app", "data": "over there", "id": 1}, base=two)
             assert answer.code == 202
             assert (await listener.read_until("ok"))["data"] == "over there"

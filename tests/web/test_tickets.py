@@ -126,9 +126,9 @@ async def test_ticket_of_another_session_is_refused() -> None:
             mine, other = [await server.sessions.create(remote_ip="127.0.0.1", identity=identity) for _ in range(2)]
             value = f"{'wshttp=' if identity == 'cookie' else 'Session '}{mine.id.value}"
             options: dict[str, Any] = {"additional_headers": {name: value}, "origin": base}
-            foreign = await server.site.tickets.issue(other.ref, other.record.key)
+            foreign = await server.site.tickets.issue(other.ref, other.record.key, payer="ada")
             assert await refused(base, f"/echo?ticket={foreign}", **options) == (401, "session-ended", None)
-            own = await server.site.tickets.issue(mine.ref, mine.record.key)
+            own = await server.site.tickets.issue(mine.ref, mine.record.key, payer="ada")
             async with websocket(base, f"/echo?ticket={own}", **options) as socket:
                 await socket.send("hello")
                 assert json.loads(await soon(socket.recv()))[1] == mine.ref
@@ -197,6 +197,21 @@ async def test_too_many_tickets_are_429() -> None:
         answer = await fetch(f"{base}/wshttp/ticket", "POST", "", headers=mine)
         assert problem(answer) == (429, "too-many-requests")
         assert int(answer.headers["Retry-After"]) <= LIFETIME
+
+
+async def test_tickets_of_many_sessions_of_one_address_are_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are free, so whoever begins many is counted as one; a ticket that somebody has stays good."""
+    monkeypatch.setattr("wshttp.auth.tickets.MAX_FOR_PAYER", 3)
+    async with running(echoing(new_server(session=HEADER))) as base:
+        ref, mine = await begin(base)
+        ticket = await ticket_of(base, mine)
+        for _ in range(2):
+            await ticket_of(base, (await begin(base))[1])
+        answer = await fetch(f"{base}/wshttp/ticket", "POST", "", headers=(await begin(base))[1])
+        assert problem(answer) == (429, "too-many-requests")
+        async with websocket(base, f"/echo?ticket={ticket}") as socket:
+            await socket.send("hello")
+            assert json.loads(await soon(socket.recv()))[1] == ref
 
 
 @pytest.mark.feature("A4")

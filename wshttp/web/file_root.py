@@ -163,11 +163,21 @@ class FileRoot:
     Parameters
     ----------
     index: name of the file that is served for a folder.
+    without: a folder that is not served, though it is below the root; default none.
     threads: how many requests read files at the same time; others wait. Default 4.
     """
 
-    def __init__(self, root: Path, index: str = "index.html", *, threads: int = 4, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        index: str = "index.html",
+        *,
+        without: Path | None = None,
+        threads: int = 4,
+        clock: Clock | None = None,
+    ) -> None:
         self._root = root
+        self._without = None if without is None else os.path.realpath(without)
         self._index = index
         self._clock: Clock = clock or SystemClock()
         self._digests = _Digests()
@@ -210,7 +220,8 @@ class FileRoot:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _open(self, names: list[str], accept_encoding: str) -> OpenFile | Found | None:
-        place = _Place(os.path.realpath(self._root))  # each time: the root may be a link that a deployment moves
+        root = os.path.realpath(self._root)  # each time: it may be a link that a deployment moves
+        place = _Place(root, self._without)
         asked_for_folder = not names[-1]
         target = place.resolve(os.path.join(place.root, *names))
         if target is None:
@@ -241,15 +252,18 @@ class FileRoot:
 
 
 class _Place:
-    """A root with all links resolved."""
+    """A root with all links resolved, and what is left out of it."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, without: str | None) -> None:
         self.root = root
+        self._without = without
 
     def resolve(self, path: str) -> str | None:
-        """Return `path` with all links resolved, `None` where that is outside the root."""
+        """Return `path` with all links resolved, `None` where that is outside the root, or left out."""
         resolved = os.path.realpath(path, strict=True)
-        return resolved if os.path.commonpath([self.root, resolved]) == self.root else None
+        if self._without is not None and _is_below(resolved, self._without):
+            return None
+        return resolved if _is_below(resolved, self.root) else None
 
     def open(self, resolved: str) -> int | None:
         """Open a file folder by folder, following no link: what was resolved is what is opened. `None`: not a file."""
@@ -299,6 +313,10 @@ def _names(url_path: str) -> list[str] | None:
     if not all(map(_is_served, folders)) or (last and not _is_served(last)):
         return None
     return [*folders, last]
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.commonpath([folder, path]) == folder
 
 
 def _is_served(name: str) -> bool:

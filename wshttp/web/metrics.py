@@ -14,8 +14,10 @@ from tornado.web import RequestHandler
 
 from wshttp.auth.authenticator import OUTCOMES
 from wshttp.errors import Forbidden, StoreUnavailable
+from wshttp.realtime.close_codes import KNOWN
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.store import Timed
+from wshttp.web import checks
 from wshttp.web.gate import Gate
 from wshttp.web.site import Site
 from wshttp.web.timings import Timings
@@ -27,10 +29,7 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 LATE: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds for ends, which are half a second late at most while all is well."""
 
-CLOSE_CODES: Final = frozenset((*range(1000, 1004), *range(1005, 1012), 1013, *range(4000, 4009)))
-"""Codes that have a label of their own; peers may send any from 3000 to 4999."""
-
-_NONE_CLOSED: Final = {str(code): 0 for code in sorted(CLOSE_CODES)}
+_NONE_CLOSED: Final = {str(code): 0 for code in sorted(KNOWN)}
 """Each is there from the beginning: Prometheus takes a series that comes up with a 1 for one that has not changed."""
 
 
@@ -61,7 +60,7 @@ class Metrics:
             "wshttp_request_seconds", "Time from a request's headers to the end of its answer.", SECONDS
         )
         self.message_seconds = self._timings(
-            "wshttp_message_seconds", "Time that the handling of a WebSocket message took.", SECONDS
+            "wshttp_message_seconds", "Time that the handling of a message took.", SECONDS
         )
         self.store_seconds = self._timings("wshttp_store_seconds", "Time that the store took to answer.", SECONDS)
         self.lateness = self._timings(
@@ -101,10 +100,10 @@ def login_outcomes(site: Site) -> dict[str, int]:
 
 
 def closed_by_code(hub: Hub) -> dict[str, int]:
-    """Return how many connections closed, by code; those that are not in `CLOSE_CODES` as `other`."""
+    """Return how many connections closed, by code; those without a meaning here as `other`."""
     found: collections.Counter[str] = collections.Counter()
     for code, count in hub.statistics.closed.items():
-        found[str(code) if code in CLOSE_CODES else "other"] += count
+        found[str(code) if code in KNOWN else "other"] += count
     return dict(found)
 
 
@@ -134,7 +133,7 @@ class _Totals(Collector):
         yield from self._in_store
         yield GaugeMetricFamily("wshttp_store_up", "Whether the store answers.", self._site.sessions.store.available)
         waiting = len(self._site.sessions.outage)
-        yield GaugeMetricFamily("wshttp_store_waiting", "WebSockets with a message that waits for the store.", waiting)
+        yield GaugeMetricFamily("wshttp_store_waiting", "Connections with a message that waits for the store.", waiting)
         yield CounterMetricFamily("wshttp_sessions_started", "Sessions started.", sessions.started)
         yield _labelled("wshttp_sessions_ended", "Sessions ended.", "reason", sessions.ended)
         yield _labelled("wshttp_sessions_refused", "Sessions that a limit kept out.", "limit", sessions.refused)
@@ -144,20 +143,28 @@ class _Totals(Collector):
         )
         logins = login_outcomes(self._site)
         yield _labelled("wshttp_logins", "Passwords that were checked, and attempts that were not.", "outcome", logins)
-        yield GaugeMetricFamily("wshttp_connections", "Open WebSockets.", len(hub))
-        yield _labelled("wshttp_connections_closed", "WebSockets closed.", "code", _NONE_CLOSED | closed_by_code(hub))
-        yield CounterMetricFamily("wshttp_connections_opened", "WebSockets opened.", hub.statistics.opened)
-        yield CounterMetricFamily("wshttp_messages_received", "WebSocket messages received.", hub.statistics.received)
-        yield CounterMetricFamily("wshttp_messages_sent", "WebSocket messages sent.", hub.statistics.sent)
+        yield GaugeMetricFamily("wshttp_connections", "Open WebSockets and streams.", len(hub))
+        yield _labelled(
+            "wshttp_connections_closed", "WebSockets and streams closed.", "code", _NONE_CLOSED | closed_by_code(hub)
+        )
+        yield CounterMetricFamily("wshttp_connections_opened", "WebSockets and streams opened.", hub.statistics.opened)
         yield CounterMetricFamily(
-            "wshttp_message_bytes_received", "Size of WebSocket messages received.", hub.statistics.received_bytes
+            "wshttp_messages_received", "Messages received over WebSockets and streams.", hub.statistics.received
         )
         yield CounterMetricFamily(
-            "wshttp_message_bytes_sent", "Size of WebSocket messages sent.", hub.statistics.sent_bytes
+            "wshttp_messages_sent", "Messages sent over WebSockets and streams.", hub.statistics.sent
         )
+        yield CounterMetricFamily(
+            "wshttp_message_bytes_received", "Size of messages received.", hub.statistics.received_bytes
+        )
+        yield CounterMetricFamily("wshttp_message_bytes_sent", "Size of messages sent.", hub.statistics.sent_bytes)
         yield CounterMetricFamily("wshttp_messages_slow", "Messages that met a full buffer.", hub.statistics.slow)
         counts = self._network()
-        yield GaugeMetricFamily("wshttp_tcp_connections_open", "Open connections, WebSockets included.", counts.open)
+        yield GaugeMetricFamily(
+            "wshttp_tcp_connections_open",
+            "Open TCP connections, those of WebSockets and streams included.",
+            counts.open,
+        )
         taken = {"accepted": counts.accepted, "refused": counts.refused}
         yield _labelled(
             "wshttp_tcp_connections", "Connections taken in, and those of them turned away.", "outcome", taken
@@ -182,6 +189,7 @@ class MetricsHandler(Gate):
         address = ipaddress.ip_address(self.request.remote_ip or "0.0.0.0")  # noqa: S104  # no address is in no network
         if not any(address in network for network in self.site.settings.metrics.allow):
             raise Forbidden("metrics are for the networks of metrics.allow")
+        checks.require_unspoofed_host(self.site, self.request)
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
         self.set_header("Cache-Control", "no-store")
         self.finish(await self._metrics.text())

@@ -2,8 +2,10 @@
 
 access       who may, and the form of all answers
 audit        what was done, and by whom
-desk         what is kept for those who look: histories, watchers, numbers
+refusals     who was not let in
+desk         what is kept for those who look: lives, watchers, refusals, numbers
 choice       which sessions are meant
+progress     how far an end in steps has come
 views        sessions and connections as JSON
-sessions, connections, broadcast, stats, events, page    the calls, one noun each
+sessions, connections, message, stats, events, page    the calls, one noun each
 """

@@ -6,10 +6,10 @@ from typing import Any
 
 from tornado.web import RequestHandler
 
-from wshttp.web.admin.broadcast import Broadcast
 from wshttp.web.admin.connections import Connections, OneConnection
 from wshttp.web.admin.desk import Desk
 from wshttp.web.admin.events import Events
+from wshttp.web.admin.message import SendMessage
 from wshttp.web.admin.page import AdminEntrance, AdminPage
 from wshttp.web.admin.sessions import OneSession, Sessions
 from wshttp.web.admin.stats import Stats
@@ -25,10 +25,10 @@ def admin_calls(desk: Desk, page: FileRoot) -> list[tuple[str, type[RequestHandl
         ("/admin/api/sessions/([0-9a-f]+)", OneSession, kept),
         ("/admin/api/connections", Connections, kept),
         ("/admin/api/connections/([0-9a-f]+)", OneConnection, kept),
-        ("/admin/api/broadcast", Broadcast, kept),
+        ("/admin/api/broadcast", SendMessage, kept),
         ("/admin/api/stats", Stats, kept),
         ("/admin/api/events", Events, kept),
         ("/admin/api/.*", ApiNothing, {}),
-        ("/admin", AdminEntrance, {}),
-        ("/admin/(.*)", AdminPage, {"root": page, "cache": lambda: 0.0}),
+        ("/admin", AdminEntrance, kept),
+        ("/admin/(.*)", AdminPage, {**kept, "root": page, "cache": lambda: 0.0}),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,11 @@ from wshttp.sessions.session import Session
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+SKEW: Final = 300.0
+"""Seconds that a clock may be ahead of ours: what Kerberos recommends (RFC 4120, section 8.2)."""
+
+_SECONDS: Final = re.compile(r"[0-9]{1,11}(?:\.[0-9]{1,9})?")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 _IPV4_PARTS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,2}\.?")
 _IPV6_PARTS: Final = re.compile(r"[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4}){0,6}:")
 
@@ -30,12 +34,14 @@ class Choice:
     network: Network | None = None
     before: float | None = None
     """Created before this; Unix seconds."""
+    until: float | None = None
+    """Created at this or earlier; on the store's clock."""
 
     @classmethod
-    def read(cls, given: Mapping[str, str]) -> Choice:
-        """Read it from parameters of a query; empty ones are none. Raises `BadRequest`."""
+    def read(cls, given: Mapping[str, str], now: float) -> Choice:
+        """Read it from parameters of a query; empty ones are none. Raises `BadRequest`. `now` is in Unix seconds."""
         address, network = read_addresses(given["ip"]) if given.get("ip") else (None, None)
-        before = read_time(given["before"]) if given.get("before") else None
+        before = read_time(given["before"], now) if given.get("before") else None
         return cls(given.get("user") or None, address, network, before)
 
     @property
@@ -47,22 +53,39 @@ class Choice:
         """Whether a session that has the user and the address is one of those."""
         if self.before is not None and session.created_at >= self.before:
             return False
+        if self.until is not None and session.record.created_at > self.until:
+            return False
         return self.network is None or is_within(session.remote_ip, self.network)
 
 
 def read_addresses(text: str) -> tuple[str | None, Network | None]:
     """Read an address, a network, or the beginning of an address in whole parts. Raises `BadRequest`."""
+    if "/" in text:
+        return None, _network(text)
     try:
-        if "/" in text:
-            return None, ipaddress.ip_network(text, strict=False)
         return str(ipaddress.ip_address(text)), None
     except ValueError:
         network = _beginning(text)
     if network is None:
-        raise BadRequest(
-            f"ip is an address, a network such as 192.0.2.0/24, or a beginning such as 192.0.; got {text!r}"
-        )
+        raise _no_addresses(text)
     return None, network
+
+
+def _network(text: str) -> Network:
+    """Read a network; one of which some bits are not its own may be mistyped in its length, and meet far more."""
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise _no_addresses(text) from None
+    if meant.prefixlen == 0:
+        raise BadRequest(f"{text} is every address; leave ip out")
+    if meant.network_address != ipaddress.ip_address(text.partition("/")[0]):
+        raise BadRequest(f"{text} is no network: some of its bits are beyond its length; {meant} is one")
+    return meant
+
+
+def _no_addresses(text: str) -> BadRequest:
+    return BadRequest(f"ip is an address, a network such as 192.0.2.0/24, or a beginning such as 192.0.; got {text!r}")
 
 
 def _beginning(text: str) -> Network | None:
@@ -77,20 +100,17 @@ def _beginning(text: str) -> Network | None:
     return None
 
 
-def read_time(text: str) -> float:
-    """Read Unix seconds, or RFC 3339 with an offset. Raises `BadRequest`."""
-    try:
-        at = float(text)
-    except ValueError:
-        at = _from_date(text)
-    if not math.isfinite(at):
-        raise BadRequest("before is a point in time")
+def read_time(text: str, now: float) -> float:
+    """Read Unix seconds, or RFC 3339 with an offset; not ahead of `now`, as a slip would be. Raises `BadRequest`."""
+    at = float(text) if _SECONDS.fullmatch(text) else _from_date(text)
+    if at > now + SKEW:
+        raise BadRequest("before is ahead of the server's clock; that is every session: leave it out, or use all=1")
     return at
 
 
 def _from_date(text: str) -> float:
     try:
-        date = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(text) if _DATE.match(text) else None
     except ValueError:
         date = None
     if date is None or date.tzinfo is None:
@@ -114,5 +134,6 @@ def _address(remote_ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 
 def as_facts(given: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the audit log says of a choice, in the words in which it was made."""
-    return {name: given[name] for name in ("user", "ip", "before") if given.get(name)}
+    """Return what the audit log says of whom an end is to meet, in the words in which it was chosen."""
+    chosen: dict[str, Any] = {name: given[name] for name in ("user", "ip", "before") if given.get(name)}
+    return chosen | {name: True for name in ("expired", "all") if name in given}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Final
 
+from wshttp.addresses import bucket
 from wshttp.errors import NotFound
 from wshttp.realtime.connection import Connection
 from wshttp.web.admin.access import AdminCall, read_cursor, read_limit
@@ -25,7 +26,7 @@ class Connections(AdminCall):
         given = self.parameters("user", "session", "ip", "topic", "limit", "cursor")
         cursor, limit = read_cursor(given.get("cursor")), read_limit(given.get("limit"), PAGE)
         hub = self.site.hub
-        conditions = list(_conditions(given))
+        conditions = list(_conditions(given, self.site.settings.session.ipv6_prefix))
         chosen = (each for each in hub if each.id > cursor and all(holds(each) for holds in conditions))
         page = heapq.nsmallest(limit + 1, chosen, key=_by_id)  # they come and go; their names stay in order
         more = len(page) > limit
@@ -42,7 +43,7 @@ class Connections(AdminCall):
         )
 
 
-def _conditions(given: Mapping[str, str]) -> Iterator[Callable[[Connection], bool]]:
+def _conditions(given: Mapping[str, str], ipv6_prefix: int) -> Iterator[Callable[[Connection], bool]]:
     """Return what is asked for as functions of a connection. Raises `BadRequest`."""
     user, ref, topic = given.get("user"), given.get("session"), given.get("topic")
     if user:
@@ -53,10 +54,11 @@ def _conditions(given: Mapping[str, str]) -> Iterator[Callable[[Connection], boo
         yield lambda each: topic in each.topics
     if given.get("ip"):
         address, network = read_addresses(given["ip"])
-        if network is None:
-            yield lambda each: each.remote_ip == address
-        else:
+        if network is not None:
             yield lambda each: is_within(each.remote_ip, network)
+        elif address is not None:
+            where = bucket(address, ipv6_prefix)
+            yield lambda each: bucket(each.remote_ip, ipv6_prefix) == where
 
 
 class OneConnection(AdminCall):
@@ -68,14 +70,17 @@ class OneConnection(AdminCall):
         connection = hub.get(connection_id)
         if connection is None and not hub.elsewhere.nodes():
             raise NotFound(f"there is no connection {connection_id}")
-        record = None if connection is None or connection.session is None else connection.session.record
         hub.kick(connection_id)
+        if connection is None:
+            self.record("connection asked to close", connection=connection_id)
+            self.set_status(202)
+            return
+        record = None if connection.session is None else connection.session.record
         self.record(
             "connection closed",
             connection=connection_id,
             ref=None if record is None else record.ref,
             user=None if record is None else record.user,
-            remote_ip=None if connection is None else connection.remote_ip,
-            elsewhere=True if connection is None else None,
+            remote_ip=connection.remote_ip,
         )
-        self.set_status(204 if connection is not None else 202)
+        self.set_status(204)

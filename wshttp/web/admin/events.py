@@ -13,15 +13,10 @@ from wshttp.sessions.happenings import Happening
 from wshttp.web.admin.access import AdminCall
 from wshttp.web.admin.views import moment
 from wshttp.web.admin.watchers import Watcher
-from wshttp.web.event_stream import CONTENT_TYPE, HEARTBEAT
+from wshttp.web.event_stream import HEARTBEAT, NOTHING, begin, framed
 
 RETRY: Final = 3000
 """Milliseconds after which a browser comes back."""
-
-
-def event(name: str, data: dict[str, Json]) -> str:
-    """Form an event; JSON text has no line ends of its own."""
-    return f"event: {name}\ndata: {to_json(data)}\n\n"
 
 
 def event_of(happening: Happening) -> str:
@@ -37,7 +32,8 @@ def event_of(happening: Happening) -> str:
         "connection": happening.connection,
         "code": happening.code,
     }
-    return event(happening.what, data | {name: value for name, value in details.items() if value is not None})
+    data |= {name: value for name, value in details.items() if value is not None}
+    return framed(to_json(data), happening.what)
 
 
 class Events(AdminCall):
@@ -48,8 +44,7 @@ class Events(AdminCall):
     async def get(self) -> None:
         self.parameters()
         with self.desk.watchers.watching() as self._watcher:
-            self.set_header("Content-Type", CONTENT_TYPE)
-            self.set_header("X-Accel-Buffering", "no")  # nginx would keep events until it has a buffer full
+            begin(self)
             try:
                 await self._stream(self._watcher)
             except StreamClosedError:
@@ -58,7 +53,7 @@ class Events(AdminCall):
     def head(self, *args: str, **kwargs: str) -> None:
         """Answer without the stream."""
         self.parameters()
-        self.set_header("Content-Type", CONTENT_TYPE)
+        begin(self)
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
@@ -68,18 +63,18 @@ class Events(AdminCall):
 
     async def _stream(self, watcher: Watcher) -> None:
         hub = self.site.hub
-        hello = event("hello", {"node": hub.elsewhere.node, "at": moment(hub.clock.time())})
+        hello = framed(to_json({"node": hub.elsewhere.node, "at": moment(hub.clock.time())}), "hello")
         await self._send(watcher, f"retry: {RETRY}\n{hello}")
         while not watcher.is_closed:
             news = await watcher.next(HEARTBEAT)
-            if not self.may_still():
+            if not await self.may_still():
                 return
             if news:
                 await self._send(watcher, "".join(map(event_of, news)))
             elif not watcher.is_closed:
-                await self._send(watcher, ":\n\n")
+                await self._send(watcher, NOTHING)
         if watcher.dropped:
-            self.write(event("dropped", {"at": moment(hub.clock.time())}))
+            self.write(framed(to_json({"at": moment(hub.clock.time())}), "dropped"))
 
     async def _send(self, watcher: Watcher, text: str) -> None:
         """Send, and wait until it has gone, or until nobody waits for it any more: a slow client is not waited for."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from wshttp.errors import BadRequest, NotFound
 from wshttp.sessions.data import Json
@@ -13,7 +14,8 @@ from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
 from wshttp.web.admin.access import AdminCall, read_cursor, read_limit
 from wshttp.web.admin.choice import Choice, as_facts
-from wshttp.web.admin.history import entry
+from wshttp.web.admin.lives import entry
+from wshttp.web.admin.progress import Progress
 from wshttp.web.admin.views import connection_view, data_view, moment, session_view
 
 STEP: Final = 100
@@ -55,9 +57,11 @@ async def page_of(sessions: SessionList, choice: Choice, cursor: str, limit: int
 class Sessions(AdminCall):
     """`/admin/api/sessions`."""
 
+    _done: Mapping[str, Any] | None = None
+
     async def get(self) -> None:
         given = self.parameters(*_CHOICE, *_PAGING)
-        choice = Choice.read(given)
+        choice = self._choice(given)
         sessions = self.site.sessions
         page = await page_of(sessions, choice, read_cursor(given.get("cursor")), read_limit(given.get("limit"), STEP))
         total = None
@@ -76,36 +80,54 @@ class Sessions(AdminCall):
     async def delete(self) -> None:
         given = self.parameters(*_CHOICE, *_ALONE, *_PAGING)
         _require_choice(given)
+        facts = as_facts(given)
         if "expired" in given:
-            await self._end_expired()
+            await self._end_expired(facts)
             return
-        choice, cursor = Choice.read(given), read_cursor(given.get("cursor"))
-        limit = read_limit(given.get("limit"), 0)
-        await self._end(choice, cursor, limit, as_facts(given) or {"all": True})
+        sessions = self.site.sessions
+        choice, so_far = self._choice(given), Progress.read(given.get("cursor"), sessions.now())
+        if choice.user is None:  # who starts a session meanwhile keeps it; one who is to be locked out does not
+            choice = replace(choice, until=so_far.began_at)
+        await self._end(choice, so_far, read_limit(given.get("limit"), 0), facts)
 
-    async def _end_expired(self) -> None:
-        count = await self.site.sessions.sweep()
-        self.record("sessions ended", expired=True, count=count)
-        self.answer({"ended": count, "cursor": None})
+    async def _end_expired(self, facts: Mapping[str, object]) -> None:
+        self.record("sessions ending", **facts)
+        with self._ending(facts) as done:
+            async for _ in self.site.sessions.end_due():
+                done["count"] += 1
+        self.answer({"ended": done["count"], "cursor": None})
 
-    async def _end(self, choice: Choice, cursor: str, limit: int, facts: Mapping[str, object]) -> None:
-        """End a page of sessions, or with a limit of 0 page after page; what was ended is in the audit log, come what may."""
-        sessions, count = self.site.sessions, 0
-        try:
+    async def _end(self, choice: Choice, so_far: Progress, limit: int, facts: Mapping[str, object]) -> None:
+        """End a page of sessions, or with a limit of 0 page after page."""
+        sessions, cursor = self.site.sessions, so_far.cursor
+        self.record("sessions ending", **facts)  # at each step: a cursor is the client's, and no proof of one before
+        with self._ending(facts) as done:
             while True:
                 page = await page_of(sessions, choice, cursor, limit or STEP)
-                count += await sessions.end_many(page.sessions, Reason.ADMIN)
+                async for _ in sessions.end_each(page.sessions, Reason.ADMIN):
+                    done["count"] += 1
                 cursor = page.cursor
                 if limit or not cursor:
                     break
-        finally:
-            self.record("sessions ended", **facts, count=count)
-        self.answer({"ended": count, "cursor": cursor or None})
+        self.answer({"ended": done["count"], "cursor": so_far.after(cursor)})
+
+    @contextmanager
+    def _ending(self, facts: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+        """Have the audit log, and the answer, say how many ended, come what may: they are counted as `count`."""
+        with self.recording("sessions ended", **facts, count=0) as done:
+            self._done = done
+            yield done
+
+    def problem_facts(self) -> dict[str, Any]:
+        return {"ended": self._done["count"]} if self._done else {}
+
+    def _choice(self, given: Mapping[str, str]) -> Choice:
+        return Choice.read(given, self.site.hub.clock.time())
 
 
 def _require_choice(given: Mapping[str, str]) -> None:
     """Raise `BadRequest` where it is not clear beyond doubt who is to be ended."""
-    for name in (*_CHOICE, *_ALONE):
+    for name in (*_CHOICE, *_ALONE, *_PAGING):
         if given.get(name) == "":
             raise BadRequest(f"{name} is empty")
     for name in _ALONE:
@@ -136,7 +158,7 @@ class OneSession(AdminCall):
                 "absolute_timeout": session.record.absolute_timeout,
                 "data": data_view(session),
                 "connections": [connection_view(each) for each in hub.of_session(ref)],
-                "history": [started, *(entry(happening) for happening in self.desk.history.of(ref))],
+                "history": [started, *(entry(happening) for happening in self.desk.lives.of(ref))],
                 "node": hub.elsewhere.node,
             }
         )
@@ -144,10 +166,10 @@ class OneSession(AdminCall):
     async def delete(self, ref: str) -> None:
         self.parameters()
         session = await self._find(ref)
-        if not await self.site.sessions.end(session, Reason.ADMIN):
-            raise _no_such(ref)
         record = session.record
-        self.record("session ended", ref=ref, user=record.user, remote_ip=record.remote_ip)
+        with self.recording("session ended", ref=ref, user=record.user, remote_ip=record.remote_ip):
+            if not await self.site.sessions.end(session, Reason.ADMIN):
+                raise _no_such(ref)
         self.set_status(204)
 
     async def _find(self, ref: str) -> Session:

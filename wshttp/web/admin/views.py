@@ -52,6 +52,7 @@ def connection_view(connection: Connection) -> dict[str, Json]:
         "user": None if record is None else record.user,
         "ip": connection.remote_ip,
         "path": connection.path,
+        "over": connection.over,
         "subprotocol": connection.subprotocol,
         "user_agent": connection.user_agent,
         "opened_at": moment(connection.opened_at),

@@ -19,8 +19,8 @@ SESSIONS: Final = 10_000
 """Sessions that have any: with 32 entries each, some 20 MB."""
 
 
-class History:
-    """Histories by ref."""
+class Lives:
+    """What happened in each, by ref."""
 
     def __init__(self, *, latest: int = LATEST, sessions: int = SESSIONS) -> None:
         self._latest = latest
@@ -28,7 +28,7 @@ class History:
         self._of: OrderedDict[str, deque[Happening]] = OrderedDict()
 
     def take(self, happening: Happening) -> None:
-        """Take in what happened; with its end a session's history is gone."""
+        """Take in what happened; with its end a life is forgotten."""
         ref = happening.ref
         if ref is None or happening.what == "started":
             return
@@ -41,7 +41,7 @@ class History:
             self._of.popitem(last=False)
 
     def of(self, ref: str) -> list[Happening]:
-        """Return a session's history, oldest first."""
+        """Return what happened in a session's life, oldest first."""
         return list(self._of.get(ref, ()))
 
 
