@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from wshttp.config import Settings
 from wshttp.sessions.clock import Clock
+from wshttp.sessions.kept import Kept
 from wshttp.sessions.shared import Shared
 from wshttp.sessions.store import Store
+from wshttp.stores.kept import HISTORIES, QUEUES, TICKETS, in_memory
 from wshttp.stores.memory import MemoryStore
-from wshttp.stores.memory_shared import MAX_KEPT, MemoryShared
+from wshttp.stores.memory_shared import MemoryShared
 from wshttp.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -26,9 +28,7 @@ class Backing:
     store: Store
     shared: Shared
     """What holds back who asks too often."""
-    kept: Shared
-    """What is there for clients to come: tickets, histories, queues. Apart, so that nobody who fills this, message by
-    message, washes away the counters that hold him back."""
+    kept: Kept
     broker: Broker | None = None
     """`None` where this process is the only one."""
     copies: Copies | None = None
@@ -43,15 +43,18 @@ def backing_of(settings: Settings, clock: Clock, store: Store | None = None) -> 
     Raises `ConfigurationError` where a package is missing.
     """
     if store is not None:
-        return Backing(store, MemoryShared(clock), MemoryShared.for_clients(clock))
+        return _in_process(store, clock)
     match settings.store.kind:
         case "redis":
             return _on_redis(settings, clock)
         case "sqlite":
-            store = SqliteStore(settings.store.path, clock, timeout=settings.store.timeout)
-            return Backing(store, MemoryShared(clock), MemoryShared.for_clients(clock))
+            return _in_process(SqliteStore(settings.store.path, clock, timeout=settings.store.timeout), clock)
         case _:
-            return Backing(MemoryStore(clock), MemoryShared(clock), MemoryShared.for_clients(clock))
+            return _in_process(MemoryStore(clock), clock)
+
+
+def _in_process(store: Store, clock: Clock) -> Backing:
+    return Backing(store, MemoryShared(clock), in_memory(clock))
 
 
 def _on_redis(settings: Settings, clock: Clock) -> Backing:
@@ -72,11 +75,18 @@ def _on_redis(settings: Settings, clock: Clock) -> Backing:
         grace=chosen.grace,
         node=node,
     )
+
+    def shared(part: str, **bounds: int) -> RedisShared:
+        name = f"{node}.{part}"
+        return RedisShared(store.link, chosen.prefix, timeout=chosen.timeout, node=name, part=part, **bounds)
+
     return Backing(
         store,
-        RedisShared(store.link, chosen.prefix, timeout=chosen.timeout, node=node),
-        RedisShared(
-            store.link, chosen.prefix, timeout=chosen.timeout, node=f"{node}.kept", part="kept", max_keys=MAX_KEPT
+        shared("shared"),
+        Kept(
+            shared("tickets", **TICKETS._asdict()),
+            shared("queues", **QUEUES._asdict()),
+            shared("histories", **HISTORIES._asdict()),
         ),
         RedisBroker(store.link, chosen.url, prefix=chosen.prefix, timeout=chosen.timeout, node=node),
         copies=store,

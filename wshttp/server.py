@@ -16,6 +16,7 @@ from wshttp.auth.tickets import Tickets
 from wshttp.auth.watch import UsersWatch
 from wshttp.backing import Backing, backing_of
 from wshttp.config import Settings, load_settings, merged_settings, reload_differences
+from wshttp.config.shipped import shipped
 from wshttp.errors import ConfigurationError, UsageError
 from wshttp.network import Network
 from wshttp.rate_sharing import RateSharing
@@ -76,12 +77,12 @@ class Server(CallbackDecorators, RouteDecorators):
             clock=clock,
             store_timeout=settings.store.timeout,
         )
-        self.hub = Hub(settings, self.callbacks, clock, backing.kept)
+        self.hub = Hub(settings, self.callbacks, backing.kept, clock)
         self.sessions.notifier = self.hub
         authentication = Authentication(settings.auth, self.callbacks, backing.shared, clock)
         users = UsersWatch(authentication, self.sessions)
         self.site = Site(settings, self.sessions, self.hub, self.callbacks, authentication.authenticator, users)
-        self.site.tickets = Tickets(backing.kept)
+        self.site.tickets = Tickets(backing.kept.tickets)
         self._authentication = authentication
         self._network = Network(settings, clock)
         self.site.rates = self._network.rates
@@ -97,7 +98,8 @@ class Server(CallbackDecorators, RouteDecorators):
                 copies=backing.copies,
             )
             self._rate_sharing = RateSharing(lambda: self._network.rates, backing.shared, clock, backing.node)
-        self._files = FileRoot(settings.static.folder, settings.static.index)
+        administration = shipped("static") / "admin"  # served by itself, to those who may, if at all
+        self._files = FileRoot(settings.static.folder, settings.static.index, without=administration)
         metrics = Metrics(self.site, lambda: self._network.counts)
         self.application = SiteApplication(self.site, metrics, log_function=AccessLog(metrics))
         self.application.serve_files(self._files, lambda: self.settings.static.cache)

@@ -453,6 +453,21 @@ async def test_answers_of_hooks_are_remembered_until_forgotten(path: Path, clock
         assert len(s.authenticator._cache) == 0
 
 
+async def test_file_without_users_has_nobody(path: Path, clock: FakeClock) -> None:
+    """It can check, and there is nobody to be, until a line is added; what a hook knows, nobody can say beforehand."""
+    async with setting(path, clock) as s:
+        assert s.authenticator.has_users
+        path.write_text("# nobody yet\n")
+        s.authenticator.users_file.load()
+        assert s.authenticator.can_verify
+        assert not s.authenticator.has_users
+        s.hooks.append(lambda *_: None)
+        assert s.authenticator.has_users
+        s.hooks.clear()
+        s.authenticator.users_file = None
+        assert not s.authenticator.has_users
+
+
 @pytest.mark.feature("U1")
 async def test_nothing_to_check_with(path: Path, clock: FakeClock) -> None:
     """Without a file and without hooks nobody gets in, and that can be asked beforehand."""

@@ -18,8 +18,10 @@ from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
 from wshttp.realtime.relay import Relay
+from wshttp.sessions.kept import Kept
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.shared import Shared
+from wshttp.stores.kept import in_memory
 from wshttp.stores.memory import MemoryStore
 from wshttp.testing import FakeClock
 
@@ -69,19 +71,26 @@ class FakeTransport:
 
 
 class Realm:
-    """A session list and a hub, wired as a server wires them, on a fake clock."""
+    """A session list and a hub, wired as a server wires them, on a fake clock.
+
+    `kept` is for all that is kept for clients; without one, topics have no history.
+    """
 
     def __init__(
         self, clock: FakeClock, store: MemoryStore | None = None, kept: Shared | None = None, **sections: Any
     ) -> None:
         self.clock = clock
+        if kept is None:
+            sections["websocket"] = {"history": 0} | sections.get("websocket", {})
         self.settings = Settings.model_validate(sections)
         session = self.settings.session
         store = store or MemoryStore(clock)
         self.sessions = SessionList(session, store, clock=clock)
         self.callbacks = self.sessions.callbacks
-        self.hub = Hub(self.settings, self.callbacks, clock, kept)
+        parts = in_memory(clock) if kept is None else Kept(kept, kept, kept)
+        self.hub = Hub(self.settings, self.callbacks, parts, clock)
         self.sessions.notifier = self.hub
+        self.hub.lives = self.sessions.lives
 
     async def connect(
         self,

@@ -13,7 +13,9 @@ from wshttp.realtime.connection import Connection
 from wshttp.realtime.hub import Hub
 from wshttp.realtime.redis_broker import RedisBroker
 from wshttp.realtime.relay import Relay
+from wshttp.sessions.clock import SystemClock
 from wshttp.sessions.session_list import SessionList
+from wshttp.stores.kept import in_memory
 from wshttp.stores.redis.store import RedisStore
 
 
@@ -21,7 +23,7 @@ async def live(url: str, prefix: str, lease: float) -> None:
     settings = Settings()
     store = RedisStore(url, prefix=prefix, lease=lease)
     sessions = SessionList(settings.session, store)
-    hub = Hub(settings, sessions.callbacks)
+    hub = Hub(settings, sessions.callbacks, in_memory(SystemClock()))
     sessions.notifier = hub
     await sessions.open()
     await Relay(hub, sessions, RedisBroker(store.link, url, prefix=prefix), lease=lease).open()

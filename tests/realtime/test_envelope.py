@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from serving import farewell, fetch, new_server, refusal, running, soon, until, 
 from websockets.asyncio.client import ClientConnection
 
 from wshttp import Server
+from wshttp.auth.passwords import hash_password
 from wshttp.errors import BadRequest
 from wshttp.realtime.connection import Connection
-from wshttp.realtime.envelope import MAX_TOPIC, MAX_TOPICS, _parse
+from wshttp.realtime.envelope import MAX_TOPICS
+from wshttp.realtime.incoming import MAX_TOPIC, read_object
 
 
 class Client:
@@ -99,6 +102,20 @@ async def test_welcome_offers_a_log_in_where_there_is_one() -> None:
     server.on_authenticate(lambda user, password, request: False)
     async with running(server) as base, client(base) as one:
         assert one.welcome["offers"]["login"] is True
+
+
+@pytest.mark.feature("U4")
+async def test_welcome_offers_no_log_in_while_there_are_no_users(tmp_path: Path) -> None:
+    """A users file that is missing or empty has nobody to log in as; with its first line, who connects then is told."""
+    path = tmp_path / "users"
+    server = new_server(auth={"users_file": str(path)})
+    async with running(server) as base:
+        for content in (None, "# nobody yet\n", f"ada:{hash_password('x', cost=4)}\n"):
+            if content is not None:
+                path.write_text(content)
+                server.site.authenticator.users_file.load()
+            async with client(base) as one:
+                assert one.welcome["offers"]["login"] is (content is not None and "ada" in content)
 
 
 async def test_client_without_subprotocol_is_served_too() -> None:
@@ -241,7 +258,7 @@ async def test_subscribe_answers_with_who_is_there_and_tells_the_others() -> Non
             left = {"type": "left", "topic": "room", "member": {"ref": second.ref, "user": None}}
             assert await ann.read_until("left") == left
             assert (await tab.ask(type="unsubscribe", topic="room"))["type"] == "ok"
-            assert [member.connections for member in server.hub.presence.members("room")] == [1]
+            assert [member.connections for member in server.hub.topics.presence.members("room")] == [1]
 
 
 @pytest.mark.feature("W3")
@@ -254,7 +271,7 @@ async def test_topic_of_the_settings_is_open_and_others_are_not() -> None:
             answer = await one.ask(type=action, topic="secret")
             assert (answer["type"], answer["code"]) == ("error", "forbidden")
             assert "secret" in answer["detail"]
-        assert server.hub.topics() == {"chat.a": 1}
+        assert server.hub.topics.counts() == {"chat.a": 1}
 
 
 @pytest.mark.parametrize(
@@ -403,6 +420,7 @@ async def test_app_message_nobody_takes_is_a_bad_request() -> None:
         '{"type": "touch", "n": 9007199254740993}',
         '{"type": "touch", "n": ' + "9" * 5000 + "}",
         '{"type": "touch", "id": "\\ud800"}',
+        '{"type": "ping", "id": "\\ud800"}',
         '{"type": "touch", "deep": ' + "[" * 100 + "]" * 100 + "}",
         '{"type": "touch", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
         '{"type": "touch", "many": [' + ",".join(["[]"] * 340_000) + "]}",
@@ -427,12 +445,23 @@ async def test_bad_envelope_gets_an_error_and_the_connection_lives(message: str 
         assert await one.is_well()
 
 
+@pytest.mark.parametrize("data", ["100000000000000000", '"\\ud83d"', "[" * 100 + "]" * 100])
+async def test_refused_values_leave_the_id(data: str) -> None:
+    """Who asked hears that it was this that was refused: what a page waits for would stay open for ever."""
+    async with running(new_server(websocket={"topics": ["*"]})) as base, client(base) as one:
+        await one.socket.send('{"type": "publish", "topic": "chat", "id": [7], "data": ' + data + "}")
+        answer = await one.read_until("error")
+        assert (answer["id"], answer["code"]) == ([7], "bad-request")
+        await one.socket.send('{"type": "publish", "topic": "chat", "data": 1, "id": ' + data + "}")
+        assert "id" not in await one.read_until("error")
+
+
 async def test_crowded_message_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a mebibyte of empty lists would hold up all others for a quarter of a second."""
-    monkeypatch.setattr("wshttp.realtime.envelope.read_json", lambda text: pytest.fail("it was read"))
+    monkeypatch.setattr("wshttp.realtime.incoming.read_json", lambda text: pytest.fail("it was read"))
     for data in (",".join(["[]"] * 340_000), ",".join(['"\\""'] * 100_000), '{"a":[' * 20_000):
         with pytest.raises(BadRequest):
-            _parse('{"type": "touch", "many": [' + data)
+            read_object('{"type": "touch", "many": [' + data)
 
 
 async def test_long_text_is_not_crowded() -> None:
@@ -456,7 +485,7 @@ async def test_bad_topic_gets_an_error(action: str, topic: Any) -> None:
     async with running(server) as base, client(base) as one:
         assert (await one.ask(type=action, topic=topic))["code"] == "bad-request"
         assert await one.is_well()
-        assert server.hub.topics() == {}
+        assert server.hub.topics.counts() == {}
 
 
 async def test_topic_at_its_longest() -> None:
@@ -476,7 +505,7 @@ async def test_topics_of_one_connection_are_bounded() -> None:
         assert (await one.ask(type="subscribe", topic="0"))["type"] == "ok"
         assert (await one.ask(type="unsubscribe", topic="0"))["type"] == "ok"
         assert (await one.ask(type="subscribe", topic="one more"))["type"] == "ok"
-        assert len(server.hub.topics()) == MAX_TOPICS
+        assert len(server.hub.topics.counts()) == MAX_TOPICS
 
 
 @pytest.mark.parametrize("id", [0, None, "a", [1, {"b": 2}], False])

@@ -14,6 +14,7 @@ from serving import until
 
 from wshttp.errors import StoreUnavailable
 from wshttp.realtime import feeds as feeds_module
+from wshttp.realtime import history as history_module
 from wshttp.realtime import reader as reader_module
 from wshttp.realtime.envelope import EnvelopeSocket
 from wshttp.realtime.format import ENVELOPE, to_json
@@ -26,11 +27,16 @@ pytestmark = pytest.mark.feature("C5")
 NewNodes = Callable[..., Any]
 
 
+_OPEN = asyncio.Event()
+_OPEN.set()
+
+
 class Slow(MemoryShared):
-    """A `Shared` whose answers may be held back, and that may be away; `calls` counts what it was asked."""
+    """A `Shared` whose answers may be held back (what is read of lives comes at once) or lost, and that may be away; `calls` counts what it was asked."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
+        self.loses_answers = False
         self.reads, self.appends = asyncio.Event(), asyncio.Event()
         self.reads.set()
         self.appends.set()
@@ -43,13 +49,16 @@ class Slow(MemoryShared):
             raise StoreUnavailable("the test has put it away")
         await gate.wait()
 
-    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float) -> int:
+    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float, max_bytes: int = 0) -> int:
         await self._answer(self.appends)
-        return await super().append(key, item, maximum=maximum, ttl=ttl)
+        offset = await super().append(key, item, maximum=maximum, ttl=ttl, max_bytes=max_bytes)
+        if self.loses_answers:
+            raise StoreUnavailable("the test has lost its answer")
+        return offset
 
-    async def read(self, key: str, after: int = 0) -> tuple[int, list[bytes]]:
-        found = await super().read(key, after)  # as it is now, however late the answer comes
-        await self._answer(self.reads)
+    async def read(self, key: str, after: int = 0, *, max_bytes: int = 0) -> tuple[int, list[bytes]]:
+        found = await super().read(key, after, max_bytes=max_bytes)  # as it is now, however late the answer comes
+        await self._answer(self.reads if key.startswith("history:") else _OPEN)
         return found
 
 
@@ -85,11 +94,12 @@ class Guest:
         self._read = len(self.transport.sent)
         for each in envelopes:
             if each["type"] == "message":
-                self.got.append((each["life"], each["offset"]))
                 self.data.append(each["data"])
+            if each["type"] == "message" and "life" in each:
+                self.got.append((each["life"], each["offset"]))
             if each["type"] == "resumed":
                 self.whole.append(each["whole"])
-            if each["type"] in ("message", "resumed"):
+            if "life" in each:
                 self.place = (each["life"], each["offset"])
         return envelopes
 
@@ -225,6 +235,58 @@ async def test_more_than_may_wait_is_read_again(
         assert guest.data == list(range(21))
 
 
+@pytest.mark.feature("M3")
+async def test_slow_reader_has_one_slice_in_hand(
+    nodes: NewNodes, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it missed is read as it takes it, not all at once: many of them would fill the memory."""
+    monkeypatch.setattr(history_module, "MAX_ITEM", 3000)
+    monkeypatch.setattr(history_module, "SLICE", 6000)
+    async with several(nodes, clock, send_buffer_limit=2000) as world:
+        [node] = world
+        for number in range(30):
+            await node.hub.publish("chat", f"{number}" + "x" * 1500)
+        guest = await Guest(node).connect()
+        guest.place = ("none", 0)
+        guest.transport.holds = True
+        before = world.kept.calls
+        guest.subscribe()
+        await until(lambda: any('"message"' in each for each in guest.transport.sent))
+        assert world.kept.calls - before < 5
+        while not any('"resumed"' in each for each in guest.transport.sent):
+            guest.transport.release()
+            await asyncio.sleep(0)
+        guest.take()
+        assert [each.rstrip("x") for each in guest.data] == [f"{number}" for number in range(30)]
+        assert world.kept.calls - before > 10
+
+
+@pytest.mark.feature("M3")
+async def test_visitor_who_makes_up_topics_washes_nothing_away(nodes: NewNodes, clock: FakeClock) -> None:
+    """Neither by publishing nor by joining: what is kept of others' topics stays, and his own messages still go out."""
+    async with several(nodes, clock) as world:
+        [node] = world
+        await node.hub.publish("chat", "important")
+        eve = await Guest(node).connect()
+        for number in range(150):
+            eve.send(type="publish", topic=f"made up {number}")
+            eve.send(type="subscribe", topic=f"joined {number}")
+            eve.send(type="unsubscribe", topic=f"joined {number}", id=number)
+            await until(lambda: eve.transport.sent and f'"id":{number}' in eve.transport.sent[-1])  # noqa: B023  # now
+        assert len(world.kept) < 2 * history_module.MAX_BEGUN + 10
+        eve.send(type="subscribe", topic="one more")
+        await until(lambda: '"resumed"' in eve.transport.sent[-1])
+        assert json.loads(eve.transport.sent[-1])["life"] == ""
+        await node.hub.publish("one more", "live")
+        assert '"live"' in eve.transport.sent[-1]
+        guest = await Guest(node).connect()
+        guest.place = ("", 0)
+        guest.subscribe()
+        await guest.resumed()
+        guest.take()
+        assert guest.data == ["important"]
+
+
 async def test_publishers_at_once_are_heard_in_one_order(nodes: NewNodes, clock: FakeClock) -> None:
     """Whoever answers first: every receiver sees the offsets in order, each once."""
     async with several(nodes, clock) as [node]:
@@ -310,7 +372,7 @@ async def test_resume_from_what_is_no_place_is_refused(nodes: NewNodes, clock: F
 
 
 async def test_store_that_is_away_refuses_and_joins_nobody(nodes: NewNodes, clock: FakeClock) -> None:
-    """To subscribe and to publish fail with `store-unavailable`, and may be tried again."""
+    """To subscribe fails with `store-unavailable`, and may be tried again."""
     async with several(nodes, clock) as world:
         [node] = world
         guest = await Guest(node).connect()
@@ -318,15 +380,141 @@ async def test_store_that_is_away_refuses_and_joins_nobody(nodes: NewNodes, cloc
         guest.subscribe()
         await until(lambda: any('"store-unavailable"' in each for each in guest.transport.sent))
         assert guest.connection.topics == set()
-        assert node.hub.members("chat") == []
-        with pytest.raises(StoreUnavailable):
-            await node.hub.publish("chat", 1)
+        assert node.hub.topics.members("chat") == []
         world.kept.away = False
         guest.subscribe()
         await guest.resumed()
         await node.hub.publish("chat", 2)
         guest.take()
         assert guest.data == [2]
+
+
+@pytest.mark.feature("W9")
+async def test_message_of_an_outage_reaches_who_is_there(nodes: NewNodes, clock: FakeClock) -> None:
+    """On all nodes, in the order of its publishing, without a place; who was away is told that it is not whole."""
+    async with several(nodes, clock, 2) as world:
+        here, there, away = [await Guest(node).connect() for node in (world[0], world[1], world[1])]
+        for each in (here, there, away):
+            each.subscribe()
+            await each.resumed()
+        await world[0].hub.publish("chat", "before")
+        await world.settle()
+        away.drop()
+        world.kept.away = True
+        assert await world[0].hub.publish("chat", "during") == 1
+        world.kept.away = False
+        assert await world[0].hub.publish("chat", "after") == 1
+        await world.settle()
+        await away.connect()
+        away.subscribe()
+        await away.resumed()
+        for each in (here, there, away):
+            each.take()
+        assert here.data == there.data == ["before", "during", "after"]
+        assert (away.data, away.whole) == (["before", "after"], [True, False])
+        assert [offset for _, offset in here.got] == [1, 3], "what was not kept has taken a place all the same"
+
+
+async def test_browser_may_publish_in_an_outage(nodes: NewNodes, clock: FakeClock) -> None:
+    """It is answered as ever."""
+    async with several(nodes, clock) as world:
+        [node] = world
+        guest = await Guest(node).connect()
+        guest.subscribe()
+        await guest.resumed()
+        world.kept.away = True
+        guest.take()
+        guest.send(type="publish", topic="chat", data="during", id=1)
+        await until(lambda: any('"ok"' in each for each in guest.transport.sent))
+        [message, ok] = guest.take()
+        assert (message["data"], ok["receivers"]) == ("during", 1)
+
+
+@pytest.mark.feature("W9")
+async def test_hole_is_told_also_when_nothing_follows_it(nodes: NewNodes, clock: FakeClock) -> None:
+    """As soon as the node that published hears that the store is back, or is asked for what was missed; once per outage."""
+    async with several(nodes, clock, 2) as world:
+        guest = await Guest(world[1]).connect()
+        guest.subscribe()
+        await guest.resumed()
+        await world[0].hub.publish("chat", "before")
+        await world.settle()
+        guest.drop()
+        world.kept.away = True
+        for number in range(3):
+            await world[0].hub.publish("chat", number)
+        world[0].hub.topics.feeds.look()  # too early
+        await world.settle()
+        world.kept.away = False
+        world[0].hub.topics.feeds.look()
+        await world.settle()
+        for whole in (False, True):
+            await guest.connect()
+            guest.subscribe()
+            await guest.resumed()
+            guest.drop()
+            assert guest.whole[-1] is whole
+            assert guest.place is not None
+            assert guest.place[1] == 2
+        world.kept.away = True
+        await world[0].hub.publish("chat", 4)
+        world.kept.away = False
+        guest.node = world[0]
+        await guest.connect()
+        guest.subscribe()
+        await guest.resumed()
+        guest.take()
+        assert (guest.data, guest.whole[-1]) == (["before"], False)
+
+
+async def test_message_that_was_kept_although_its_answer_was_lost_comes_once(nodes: NewNodes, clock: FakeClock) -> None:
+    """It has gone out already: it is a hole like any other, for those who are there and for those who come back."""
+    async with several(nodes, clock) as world:
+        [node] = world
+        here, away = [await Guest(node).connect() for _ in range(2)]
+        for each in (here, away):
+            each.subscribe()
+            await each.resumed()
+        await node.hub.publish("chat", "before")
+        away.drop()
+        world.kept.loses_answers = True
+        assert await node.hub.publish("chat", "during") == 1
+        world.kept.loses_answers = False
+        node.hub.topics.feeds.look()
+        await node.hub.publish("chat", "after")
+        here.subscribe()
+        await away.connect()
+        away.subscribe()
+        for each in (here, away):
+            await until(lambda each=each: bool(each.take() or each.whole) and len(each.whole) == 2)
+        assert (here.data, here.whole) == (["before", "during", "after"], [True, True])
+        assert (away.data, away.whole) == (["before", "after"], [True, False])
+
+
+async def test_outage_during_a_hole_leaves_another(nodes: NewNodes, clock: FakeClock) -> None:
+    """What is lost while the place for what was lost before is on its way has one of its own."""
+    async with several(nodes, clock) as world:
+        [node] = world
+        guest = await Guest(node).connect()
+        guest.subscribe()
+        await guest.resumed()
+        await node.hub.publish("chat", "before")
+        world.kept.away = True
+        await node.hub.publish("chat", 1)
+        world.kept.away = False
+        world.kept.appends.clear()
+        calls = world.kept.calls
+        node.hub.topics.feeds.look()
+        await until(lambda: world.kept.calls > calls)
+        world.kept.away = True
+        await node.hub.publish("chat", 2)
+        world.kept.away = False
+        world.kept.appends.set()
+        await node.hub.topics.feeds._looking
+        await node.hub.publish("chat", "after")
+        guest.take()
+        assert guest.data == ["before", 1, 2, "after"]
+        assert [offset for _, offset in guest.got] == [1, 4]
 
 
 async def test_topic_that_all_have_left_costs_nothing(nodes: NewNodes, clock: FakeClock) -> None:
@@ -337,9 +525,9 @@ async def test_topic_that_all_have_left_costs_nothing(nodes: NewNodes, clock: Fa
         await guest.resumed()
         await node.hub.publish("chat", 1)
         guest.drop()
-        assert node.hub._history._feeds == {}
+        assert node.hub.topics.feeds._feeds == {}
         assert await node.hub.publish("chat", 2) == 0
-        assert node.hub._history._feeds == {}
+        assert node.hub.topics.feeds._feeds == {}
         await guest.connect()
         guest.subscribe()
         await guest.resumed()

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from kept import InMemory, OnRedis
 
+from wshttp.errors import StoreUnavailable
 from wshttp.realtime import history as history_module
-from wshttp.realtime.history import LIFE, MAX_ITEM, History
-from wshttp.realtime.place import Place
+from wshttp.realtime.history import LIFE, MAX_BEGUN, MAX_BYTES, MAX_CLIENT_BYTES, MAX_ITEM, SLICE, WINDOW, History
+from wshttp.realtime.place import NOWHERE, Place
+from wshttp.stores.kept import HISTORIES
 
 pytestmark = pytest.mark.feature("C5")
 
 
 def messages(kept: Any) -> list[bytes]:
-    return [item.message for item in kept.missed]
+    return [item.message for item in kept.items]
 
 
 class _History:
@@ -102,6 +104,75 @@ class _History:
             assert (messages(kept), kept.last, kept.whole) == ([b"3"], last, False)
             assert [item.message for item in await history.between(first, 4)] == [b"3"]
 
+    async def test_history_is_bounded_in_bytes_too(self) -> None:
+        """Large messages on one topic leave memory for others."""
+        async with self.shared() as shared:
+            history = self.node(shared)
+            first = await history.append("chat", b"x", 1000)
+            for _ in range(MAX_BYTES // MAX_ITEM + 4):
+                await history.append("chat", b"x" * MAX_ITEM, 1000)
+            kept = [item.message for item in await history.between(Place(first.life, 0), 1000)]
+            assert MAX_BYTES - MAX_ITEM - 1000 < sum(map(len, kept)) <= MAX_BYTES
+            assert not (await history.since("chat", first)).whole
+
+    @pytest.mark.feature("M3")
+    async def test_client_fills_a_tenth_of_all_histories(self) -> None:
+        """What it publishes is kept in fewer bytes than what the application does."""
+        async with self.shared() as shared:
+            history = self.node(shared)
+            for _ in range(4):
+                place = await history.append("chat", b"x" * MAX_ITEM, 1000, payer="eve")
+            kept = [item.message for item in await history.between(Place(place.life, 0), 1000)]
+            assert 0 < sum(map(len, kept)) <= MAX_CLIENT_BYTES
+        assert HISTORIES.max_bytes / 10 >= MAX_BEGUN * MAX_CLIENT_BYTES
+
+    async def test_life_that_was_dropped_alone_goes_on_nowhere(self) -> None:
+        """Where a store makes room by it, all nodes go on in the next life: nobody is told that he has all while he has not."""
+        async with self.shared() as shared:
+            here, there = self.node(shared), self.node(shared)
+            before = await here.append("chat", b"1", 10)
+            await shared.forget(history_module._life_of("chat"))
+            back = (await there.since("chat", before)).last
+            after = await here.append("chat", b"2", 10)
+            missed = await there.since("chat", back)
+            assert after == Place(back.life, 1)
+            assert (messages(missed), missed.whole) == ([b"2"], True)
+
+    async def test_what_was_missed_comes_in_slices(self) -> None:
+        """As much at once as one who takes his time may have in memory; together it is all, and whole."""
+        async with self.shared() as shared:
+            history = self.node(shared)
+            first = await history.append("chat", b"first", 100)
+            sent = [b"%02d" % number + b"x" * (SLICE // 5) for number in range(12)]
+            for message in sent:
+                await history.append("chat", message, 100)
+            got, after, more, slices = [], first, True, 0
+            while more:
+                missed = await history.since("chat", after)
+                assert missed.whole
+                assert sum(map(len, messages(missed))) <= SLICE
+                got += messages(missed)
+                after, more, slices = missed.last, missed.more, slices + 1
+            assert (got, after.offset) == (sent, 13)
+            assert slices >= 3
+
+    @pytest.mark.feature("M3")
+    async def test_client_that_begins_too_many_lives_gets_no_more(self) -> None:
+        """Whoever makes up names fills nothing; where others have begun a life it goes on, and they go on beginning some."""
+        async with self.shared() as shared:
+            history = self.node(shared)
+            await history.append("news", b"x", 10)
+            places = [await history.append(f"{number}", b"x", 10, payer="eve") for number in range(MAX_BEGUN + 20)]
+            assert [place is not None for place in places] == [True] * MAX_BEGUN + [False] * 20
+            assert (await history.since(f"{MAX_BEGUN + 1}", None, payer="eve")).last == NOWHERE
+            assert not (await history.since(f"{MAX_BEGUN + 1}", NOWHERE, payer="eve")).whole
+            assert (await history.append("news", b"y", 10, payer="eve")).offset == 2
+            assert (await history.append("0", b"y", 10, payer="eve")).offset == 2
+            assert (await history.append("other", b"x", 10, payer="ann")).offset == 1
+            assert (await history.append("another", b"x", 10)).offset == 1
+            self.let_pass(WINDOW + 1)
+            assert await history.append("late", b"x", 10, payer="eve") is not None
+
     async def test_forgotten_history_begins_another_life(self) -> None:
         """After a long silence offsets count anew, under another name; so nobody takes one life for the other."""
         async with self.shared() as shared:
@@ -180,6 +251,28 @@ class TestHistoryInMemory(_History, InMemory):
 
 class TestHistoryOnRedis(_History, OnRedis):
     """On a real Redis, for all nodes."""
+
+
+async def test_holes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage in which much is published costs a node no more memory than that: topics and messages alike."""
+    monkeypatch.setattr(history_module, "MAX_KNOWN", 3)
+    place = InMemory()
+    async with place.shared() as shared:
+        history = History(shared, place.clock)
+
+        async def away(*arguments: Any, **options: Any) -> None:
+            raise StoreUnavailable
+
+        with monkeypatch.context() as outage:
+            outage.setattr(shared, "append", away)
+            outage.setattr(shared, "read", away)
+            for number in range(10):
+                with pytest.raises(StoreUnavailable):
+                    await history.append(f"topic {number}", b"x", 10)
+        assert len(history._holes) == len(history._unkept) == 3
+        await history.fill_holes()
+        assert len(history._holes) == 0
+        assert (await history.append("topic 9", b"x", 10)).offset == 2
 
 
 async def test_known_topics_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,10 @@ import pytest
 from serving import until
 
 from wshttp.errors import StoreUnavailable, UsageError
+from wshttp.realtime import offline as offline_module
 from wshttp.realtime.envelope import EnvelopeSocket
 from wshttp.realtime.format import ENVELOPE
+from wshttp.realtime.queues import MAX_BYTES, TURN
 from wshttp.stores.memory_shared import MemoryShared
 from wshttp.testing import FakeClock
 
@@ -23,14 +25,25 @@ NewNodes = Callable[..., Any]
 
 
 class Away(MemoryShared):
-    """A `Shared` that may be away."""
+    """A `Shared` that may be away, and in which appends may be held back: `waiting` says how many are."""
 
-    away = False
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = 0
 
-    async def read(self, key: str, after: int = 0) -> tuple[int, list[bytes]]:
+    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float, max_bytes: int = 0) -> int:
+        self.waiting += 1
+        await self.gate.wait()
+        self.waiting -= 1
+        return await super().append(key, item, maximum=maximum, ttl=ttl, max_bytes=max_bytes)
+
+    async def read(self, key: str, after: int = 0, *, max_bytes: int = 0) -> tuple[int, list[bytes]]:
         if self.away:
             raise StoreUnavailable("the test has put it away")
-        return await super().read(key, after)
+        return await super().read(key, after, max_bytes=max_bytes)
 
 
 @asynccontextmanager
@@ -118,6 +131,33 @@ async def test_queue_is_for_one_session(nodes: NewNodes, clock: FakeClock, condi
             await node.hub.send("x", queue=True, **conditions)
 
 
+@pytest.mark.feature("M3")
+@pytest.mark.parametrize("message", ["é" * 51, b"x" * 101, ["x" * 97]])
+async def test_message_that_is_too_large_to_wait_is_refused(nodes: NewNodes, clock: FakeClock, message: Any) -> None:
+    """A mistake of the program, told at once, whether there is a socket just now or not; without `queue` it goes out."""
+    async with several(nodes, clock, max_message_size=100) as world:
+        [node] = world
+        session = await node.sessions.create(remote_ip="192.0.2.1")
+        for open_first in (False, True):
+            if open_first:
+                _, transport = await welcomed(node, session)
+            with pytest.raises(UsageError, match=r"max_message_size"):
+                await node.hub.send(message, session=session, queue=True)
+        assert await node.hub.send(message, session=session) == 1
+        assert await world.kept.read(f"queue:{session.ref}") == (1, [])
+        assert [each["type"] for each in told(transport)] == ["welcome", "app"]
+
+
+async def test_message_of_any_size_waits_where_there_is_no_limit(nodes: NewNodes, clock: FakeClock) -> None:
+    """`websocket.max_message_size: 0` is none; then what waits is bounded in all, and one message stays."""
+    async with several(nodes, clock, max_message_size=0) as [node]:
+        session = await node.sessions.create(remote_ip="192.0.2.1")
+        for text in ("a" * 10, "b" * MAX_BYTES):
+            await node.hub.send(text, session=session, queue=True)
+        _, transport = await welcomed(node, session)
+        assert [each.get("dropped", each.get("data", "")[:1]) for each in told(transport)[1:]] == [1, "b"]
+
+
 async def test_connection_that_goes_in_the_middle_leaves_the_rest(nodes: NewNodes, clock: FakeClock) -> None:
     """What it did not take waits for the next one."""
     async with several(nodes, clock) as [node]:
@@ -198,3 +238,89 @@ async def test_socket_that_nobody_knew_of_gets_it_soon(nodes: NewNodes, clock: F
         world.exchange.holding = False
         await until(lambda: len(told(transport)) == 2)
         assert told(transport)[1]["data"] == "just now"
+
+
+# --- in order, and only while the session lives -------------------------------------------------------
+
+
+async def _stalled(node: Any, session: Any) -> tuple[Any, Any, asyncio.Future[None]]:
+    """Open a socket that takes the first of what waits, and then nothing until it is let."""
+    connection, transport = await node.connect(session, format=ENVELOPE)
+    transport.sent.clear()
+    transport.holds = True
+    giving = asyncio.ensure_future(node.hub.give_waiting(connection))
+    await until(lambda: transport.sent)
+    return connection, transport, giving
+
+
+async def test_message_sent_while_others_are_given_comes_after_them(nodes: NewNodes, clock: FakeClock) -> None:
+    """A slow receiver is still taking what waited: the next one takes its turn, and goes to it alone."""
+    async with several(nodes, clock, send_buffer_limit=50) as [node]:
+        session = await node.sessions.create(remote_ip="192.0.2.1")
+        for number in range(5):
+            await node.hub.send(number, session=session, queue=True)
+        _, transport, giving = await _stalled(node, session)
+        await node.hub.send("later", session=session, queue=True)
+        while not giving.done() or len(transport.sent) < 6:
+            transport.release()
+            await asyncio.sleep(0)
+        assert [each["data"] for each in told(transport)] == [0, 1, 2, 3, 4, "later"]
+        transport.holds = False
+        transport.release()
+        await node.hub.send("live", session=session, queue=True)
+        assert told(transport)[-1] == {"type": "app", "data": "live"}
+
+
+async def test_end_in_the_middle_of_giving_leaves_nothing(nodes: NewNodes, clock: FakeClock) -> None:
+    """What its connection did not take is not kept for a session that is over, nor that anything was given."""
+    async with several(nodes, clock, send_buffer_limit=50) as world:
+        [node] = world
+        session = await node.sessions.create(remote_ip="192.0.2.1")
+        for number in range(5):
+            await node.hub.send(number, session=session, queue=True)
+        _, transport, giving = await _stalled(node, session)
+        await node.sessions.end(session)
+        transport.release()
+        await giving
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert await world.kept.read(f"queue:{session.ref}") == (1, [])
+        assert await world.kept.read(f"given:{session.ref}") == (1, [])
+
+
+@pytest.mark.feature("W9")
+async def test_nothing_is_kept_for_a_session_that_is_over(nodes: NewNodes, clock: FakeClock) -> None:
+    """Whether it has ended before, or on another node while the message was on its way to the store."""
+    async with several(nodes, clock, 2) as world:
+        a, b = world
+        session = await a.sessions.create(remote_ip="192.0.2.1")
+        await b.sessions.end(session.ref)
+        await world.settle()
+        assert await a.hub.send("late", session=session.ref, queue=True) == 0
+        assert await world.kept.read(f"queue:{session.ref}") == (1, [])
+        session = await a.sessions.create(remote_ip="192.0.2.1")
+        world.kept.gate.clear()
+        sending = asyncio.ensure_future(a.hub.send("at once", session=session.ref, queue=True))
+        await until(lambda: world.kept.waiting > 0)
+        await b.sessions.end(session.ref)
+        await world.settle()
+        world.kept.gate.set()
+        await sending
+        assert await world.kept.read(f"queue:{session.ref}") == (1, [])
+
+
+async def test_what_a_dead_node_was_about_to_take_is_looked_at_again(
+    nodes: NewNodes, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn passes; nobody has to connect or send anything for that."""
+    monkeypatch.setattr(offline_module, "TURN", 0.01)
+    async with several(nodes, clock) as world:
+        [node] = world
+        session = await node.sessions.create(remote_ip="192.0.2.1")
+        await node.hub.send("waits", session=session, queue=True)
+        await world.kept.add(f"giving:{session.ref}", ttl=TURN)
+        _, transport = await welcomed(node, session)
+        assert [each["type"] for each in told(transport)] == ["welcome"]
+        clock.advance(TURN + 1)
+        await until(lambda: len(told(transport)) == 2)
+        assert told(transport)[1]["data"] == "waits"

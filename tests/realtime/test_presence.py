@@ -159,7 +159,7 @@ async def test_hub_announces_who_unsubscribes_at_once(realm: Callable[..., Any])
     guest.subscribe("room")
     guest.unsubscribe("room")
     assert json.loads(seen.sent[-1])["type"] == "left"
-    assert [member.ref for member in world.hub.presence.members("room")] == [watcher.session.ref]
+    assert [member.ref for member in world.hub.topics.presence.members("room")] == [watcher.session.ref]
     await world.hub.stop()
 
 
@@ -173,5 +173,5 @@ async def test_hub_announces_the_end_of_a_session_at_once(realm: Callable[..., A
     connection.subscribe("room")
     await world.sessions.end(connection.session)
     assert json.loads(seen.sent[-1])["type"] == "left"
-    assert [member.ref for member in world.hub.presence.members("room")] == [watcher.session.ref]
+    assert [member.ref for member in world.hub.topics.presence.members("room")] == [watcher.session.ref]
     await world.hub.stop()

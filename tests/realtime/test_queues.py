@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kept import InMemory, OnRedis
 
-from wshttp.realtime.queues import KEPT, TURN, Queues, Taken
+from wshttp.realtime.queues import KEPT, MAX_BYTES, TURN, Queues, Taken
 
 pytestmark = pytest.mark.feature("W4")
 
@@ -48,6 +48,18 @@ class _Queues:
                 await queues.append("ref", b"%d" % number, 3)
             assert await queues.take("ref") == Taken([b"1", b"2", b"3"], dropped=1)
 
+    async def test_queue_is_bounded_in_bytes_too(self) -> None:
+        """Of large messages fewer wait, and what was dropped for their size counts like the rest; the newest stays."""
+        async with self.shared() as shared:
+            queues = Queues(shared, self.clock)
+            large = [b"%d" % number + b"x" * (MAX_BYTES // 3) for number in range(5)]
+            for message in large:
+                await queues.append("ref", message, 100)
+            assert await queues.take("ref") == Taken(large[3:], dropped=3)
+            await queues.append("ref", b"small", 100)
+            await queues.append("ref", b"x" * (2 * MAX_BYTES), 100)
+            assert await queues.take("ref") == Taken([b"x" * (2 * MAX_BYTES)], dropped=1)
+
     async def test_many_who_take_at_once_get_each_message_once(self) -> None:
         """While messages go on coming, all takers together get all of them, none twice."""
         async with self.shared() as shared:
@@ -71,7 +83,7 @@ class _Queues:
             queues = Queues(shared, self.clock)
             await queues.append("ref", b"x", 10)
             await shared.add("giving:ref", ttl=TURN)
-            assert await queues.take("ref") == Taken()
+            assert await queues.take("ref") == Taken(busy=True)
             self.let_pass(TURN + 1)
             assert await queues.take("ref") == Taken([b"x"])
 
@@ -117,7 +129,7 @@ class TestQueuesInMemory(_Queues, InMemory):
 
             monkeypatch.setattr(shared, "append", meanwhile)
             assert await queues.take("ref") == Taken([b"before", b"during"])
-            assert others == [Taken()]
+            assert others == [Taken(busy=True)]
 
 
 class TestQueuesOnRedis(_Queues, OnRedis):

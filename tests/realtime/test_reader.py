@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from wshttp.realtime import reader as reader_module
@@ -47,3 +49,15 @@ def test_reader_that_held_too_much_reads_on(monkeypatch: pytest.MonkeyPatch) -> 
     assert reader.caught_up(Place("a", 0)) is None
     assert not reader.takes(letter(4))
     assert reader.caught_up(Place("a", 3)) == [letter(4)]
+
+
+def test_reader_holds_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of large messages fewer: they are read on from the history; one by itself is always held."""
+    monkeypatch.setattr(reader_module, "MAX_HELD_BYTES", 1000)
+    large = [replace(letter(offset), data="x" * 2000) for offset in (1, 2)]
+    reader = Reader()
+    assert not reader.takes(large[0])
+    assert reader.caught_up(Place("a", 0)) == large[:1]
+    reader = Reader()
+    assert not any(reader.takes(each) for each in large)
+    assert reader.caught_up(Place("a", 0)) is None

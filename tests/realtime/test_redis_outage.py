@@ -58,8 +58,8 @@ class Scene:
         answer = await fetch(f"{self.base}/look")
         self.cookie = answer.headers["Set-Cookie"].partition(";")[0]
 
-    def socket(self) -> Any:
-        return websocket(self.base, "/socket", additional_headers={"Cookie": self.cookie, "Origin": self.base})
+    def socket(self, path: str = "/socket") -> Any:
+        return websocket(self.base, path, additional_headers={"Cookie": self.cookie, "Origin": self.base})
 
     @property
     def waiting(self) -> int:
@@ -86,6 +86,7 @@ def play(make_redis: Callable[..., RedisServer], tmp_path: Path) -> Play:
             session={"identity": ["cookie"]},
             auth={"users_file": str(users)},
             rate={"requests_per_second": 1000},
+            websocket={"topics": ["chat"]},
         )
         scene = Scene(server, redis)
         async with running(scene.server) as scene.base:
@@ -169,3 +170,45 @@ async def test_grace_answers_reads_of_known_sessions_only(play: Play, monkeypatc
         scene.redis.resume()
         await scene.back()
         assert json.loads((await scene.ask("/count")).body)["n"] >= 2
+
+
+async def subscribed(socket: Any, **after: Any) -> list[dict[str, Any]]:
+    """Join the topic; return what came until it was joined, from `presence` on."""
+    await socket.send(json.dumps({"type": "subscribe", "topic": "chat", **after}))
+    told: list[dict[str, Any]] = []
+    while not told or told[-1]["type"] != "resumed":
+        told.append(json.loads(await soon(socket.recv())))
+    return [each for each in told if each["type"] in ("presence", "message", "resumed")]
+
+
+async def next_message(socket: Any) -> dict[str, Any]:
+    while (message := json.loads(await soon(socket.recv())))["type"] != "message":
+        pass
+    return message
+
+
+@pytest.mark.feature("C5")
+@pytest.mark.parametrize("outage", ["paused", "killed"])
+async def test_publish_reaches_sockets_while_redis_is_away(play: Play, outage: str) -> None:
+    """The application's messages go out; who comes back is told of the gap, and gets none of them a second time.
+
+    That holds too where a Redis that was only paused does late what it was asked in time.
+    """
+    async with play(timeout=5 * TIMEOUT) as scene, scene.socket("/wshttp/socket") as socket:
+        publish = scene.server.hub.publish
+        place = (await subscribed(socket))[-1]
+        scene.redis.pause() if outage == "paused" else scene.redis.kill()
+        for text in ("one", "two"):
+            assert await publish("chat", text) == 1
+            message = await next_message(socket)
+            assert (message["data"], "offset" in message) == (text, False)
+        scene.redis.resume() if outage == "paused" else scene.redis.start()
+        await scene.back()
+        assert await publish("chat", "after") == 1
+        message = await next_message(socket)
+        assert message["data"] == "after"
+        assert message["offset"] > place["offset"] + 1
+        async with scene.socket("/wshttp/socket") as again:
+            told = await subscribed(again, after={"life": place["life"], "offset": place["offset"]})
+        assert [each["data"] for each in told if each["type"] == "message"] == ["after"]
+        assert told[-1]["whole"] is False

@@ -21,9 +21,11 @@ from wshttp.realtime.format import ENVELOPE
 from wshttp.realtime.hub import Hub
 from wshttp.realtime.redis_broker import RedisBroker
 from wshttp.realtime.relay import Relay
+from wshttp.sessions.clock import SystemClock
 from wshttp.sessions.record import Reason
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList
+from wshttp.stores.kept import in_memory
 from wshttp.stores.redis.store import RedisStore
 
 NewTransport = Callable[[], Any]
@@ -33,10 +35,10 @@ class RedisNode:
     """A node as a server has it, with connections that have no network."""
 
     def __init__(self, url: str, prefix: str, new_transport: NewTransport, lease: float, **options: Any) -> None:
-        settings = Settings()
+        settings = Settings.model_validate({"websocket": {"history": 0}})
         self.store = RedisStore(url, prefix=prefix, lease=lease, **options)
         self.sessions = SessionList(settings.session, self.store)
-        self.hub = Hub(settings, self.sessions.callbacks)
+        self.hub = Hub(settings, self.sessions.callbacks, in_memory(SystemClock()))
         self.sessions.notifier = self.hub
         self.broker = RedisBroker(self.store.link, url, prefix=prefix)
         self.relay = Relay(self.hub, self.sessions, self.broker, lease=lease, copies=self.store)
@@ -99,7 +101,7 @@ async def test_nodes_on_redis_share_what_happens(
         for node in (a, b):
             [connection] = node.hub
             connection.subscribe("room")
-            await node.hub.listening()
+            await node.hub.topics.listening()
         await until(lambda: session.connections == other.connections == 2)
         await a.hub.publish("room", {"n": 1})
         await until(lambda: '"n":1' in there.sent[-1])
@@ -112,7 +114,7 @@ async def test_nodes_on_redis_share_what_happens(
         await a.sessions.end(session.ref, "admin")
         await until(lambda: again.close_frames == [(4006, "session-ended:admin")])
         assert other.ended is Reason.ADMIN
-        await until(lambda: a.hub.members("room") == b.hub.members("room") == [])
+        await until(lambda: a.hub.topics.members("room") == b.hub.topics.members("room") == [])
 
 
 @pytest.mark.feature("W9", "W11")
@@ -166,13 +168,13 @@ async def test_members_of_a_killed_process_leave(
             await until(lambda: len(lines) == 1)
             ref = str(lines)
             await until(lambda: a.hub.connections(ref) == 1)
-            await until(lambda: len(a.hub.members("room")) == 2)
+            await until(lambda: len(a.hub.topics.members("room")) == 2)
         finally:
             process.kill()
             process.wait()
             lines.whole()
         await until(lambda: a.hub.connections(ref) == 0)
-        await until(lambda: len(a.hub.members("room")) == 1)
+        await until(lambda: len(a.hub.topics.members("room")) == 1)
         told = [json.loads(text) for text in watcher.sent]
         member = {"ref": ref, "user": "ann"}
         assert [each for each in told if each["type"] in ("joined", "left")] == [

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from serving import soon, until
 
-from wshttp.errors import LimitReached, SessionEnded, StoreUnavailable
+from wshttp.errors import LimitReached, SessionEnded, StoreUnavailable, TooManyRequests
 from wshttp.realtime import doubts as doubts_module
-from wshttp.realtime import hub as hub_module
 from wshttp.realtime import relay as relay_module
-from wshttp.realtime.connection import Connection
+from wshttp.realtime import topics as topics_module
+from wshttp.realtime.connection import INBOX, Connection
 from wshttp.realtime.format import ENVELOPE
 from wshttp.realtime.words import decode, encode
 from wshttp.sessions.changes import Changes
@@ -187,17 +187,17 @@ async def test_topics_joined_before_the_relay_opened_are_heard(nodes: NewNodes) 
         await world[0].hub.publish("news", "x")
         await world.settle()
         assert transport.sent == ["x"]
-        assert [member.ref for member in world[0].hub.members("news")] == [connection.session.ref]
+        assert [member.ref for member in world[0].hub.topics.members("news")] == [connection.session.ref]
 
 
 async def test_client_that_joins_waits_for_the_broker_with_a_bound(
     nodes: NewNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the broker is away, topics of this node work on."""
-    monkeypatch.setattr(hub_module, "LONGEST_LISTENING", 0.01)
+    monkeypatch.setattr(topics_module, "LONGEST_LISTENING", 0.01)
     async with nodes(1) as [node]:
         node.broker.listening = asyncio.Event().wait
-        await soon(node.hub.listening())
+        await soon(node.hub.topics.listening())
 
 
 @pytest.mark.feature("A5")
@@ -482,7 +482,7 @@ async def test_presence_spans_nodes(nodes: NewNodes) -> None:
         await world.settle()
         assert news() == [[], [], []]
         for node in world:
-            members = {member.ref: (member.user, member.connections) for member in node.hub.members("room")}
+            members = {member.ref: (member.user, member.connections) for member in node.hub.topics.members("room")}
             assert members == watchers | {first.session.ref: ("ann", 2)}
         first.unsubscribe("room")
         await world.settle()
@@ -505,7 +505,7 @@ async def test_reload_on_another_node_is_not_noticed(nodes: NewNodes) -> None:
         await world.settle()
         before.lost(None, None)
         await world.settle()
-        assert {member.ref: member.connections for member in a.hub.members("room")}[before.session.ref] == 0
+        assert {member.ref: member.connections for member in a.hub.topics.members("room")}[before.session.ref] == 0
         again, _ = await c.connect(sessions[1])
         again.subscribe("room")
         await world.settle()
@@ -513,7 +513,7 @@ async def test_reload_on_another_node_is_not_noticed(nodes: NewNodes) -> None:
         await b.hub.beat(world.clock.monotonic())
         await world.settle()
         assert [each["type"] for each in envelopes(seen, "joined", "left")] == ["joined"]
-        assert not b.hub.presence.find("room", again.session.ref)
+        assert not b.hub.topics.presence.find("room", again.session.ref)
         again.lost(None, None)
         world.clock.advance(11)
         await c.hub.beat(world.clock.monotonic())
@@ -543,7 +543,7 @@ async def test_log_in_is_announced_once_on_all_nodes(nodes: NewNodes) -> None:
             ("joined", None),
             ("joined", "ann"),
         ]
-        assert {member.user for member in a.hub.members("room")} == {None, "ann"}
+        assert {member.user for member in a.hub.topics.members("room")} == {None, "ann"}
 
 
 @pytest.mark.feature("W11", "W12")
@@ -563,12 +563,12 @@ async def test_end_takes_a_session_out_of_topics_everywhere(nodes: NewNodes) -> 
         await world.settle()
         world.exchange.holding = True
         await c.sessions.end(sessions[2])
-        assert len(c.hub.members("room")) == 3
+        assert len(c.hub.topics.members("room")) == 3
         world.exchange.holding = False
         world.exchange.deliver()
         await world.settle()
         for node, transport in zip(world, seen, strict=True):
-            assert len(node.hub.members("room")) == 3
+            assert len(node.hub.topics.members("room")) == 3
             gone = [each for each in envelopes(transport, "left") if each["member"]["ref"] == sessions[0].ref]
             assert len(gone) == 1
 
@@ -593,12 +593,12 @@ async def test_members_of_a_dead_node_leave_after_its_lease(nodes: NewNodes) -> 
         assert [session.connections for session in guests] == [1, 1, 1]
         await c.broker.close()  # as a process that is killed
         await world.beat(14, a, b)
-        assert len(a.hub.members("room")) == 5
+        assert len(a.hub.topics.members("room")) == 5
         assert not any(envelopes(transport, "left") for transport in seen)
         await world.beat(6, a, b)
         assert [session.connections for session in guests] == [0, 0, 0]
         for node, transport in zip((a, b), seen, strict=True):
-            assert len(node.hub.members("room")) == 2
+            assert len(node.hub.topics.members("room")) == 2
             left = [each["member"]["ref"] for each in envelopes(transport, "left")]
             assert sorted(left) == sorted(session.ref for session in guests)
 
@@ -616,13 +616,13 @@ async def test_node_that_stood_still_is_found_again(nodes: NewNodes) -> None:
         own.sent.clear()
         world.exchange.cut.add(b.broker)
         await world.beat(20, a)
-        assert len(a.hub.members("room")) == 1
+        assert len(a.hub.topics.members("room")) == 1
         world.exchange.cut.clear()
         b.relay.beat(world.clock.monotonic())
-        assert len(b.hub.members("room")) == 3
+        assert len(b.hub.topics.members("room")) == 3
         await world.beat(6)
-        assert len(a.hub.members("room")) == 3
-        assert len(b.hub.members("room")) == 3
+        assert len(a.hub.topics.members("room")) == 3
+        assert len(b.hub.topics.members("room")) == 3
         assert [each["type"] for each in envelopes(seen, "joined", "left")] == ["joined"] * 2 + ["left"] * 2 + [
             "joined"
         ] * 2
@@ -649,7 +649,7 @@ async def test_node_that_drains_says_goodbye(nodes: NewNodes) -> None:
         again, _ = await c.connect(stays_there)
         again.subscribe("room")
         await world.settle()
-        assert len(a.hub.members("room")) == 3
+        assert len(a.hub.topics.members("room")) == 3
         assert not envelopes(seen, "left")
         await world.beat(11, a, c)
         assert [each["member"]["ref"] for each in envelopes(seen, "left")] == [leaves.ref]
@@ -672,7 +672,7 @@ async def test_page_that_joins_and_leaves_in_a_loop_costs_few_words(
         await world.settle()
         assert [word.name for word in said] == ["here"]
         assert len(said[0].facts[1]) == 1
-        assert [member.ref for member in b.hub.members("room")] == [connection.session.ref]
+        assert [member.ref for member in b.hub.topics.members("room")] == [connection.session.ref]
 
 
 async def test_changes_are_flushed_by_themselves(nodes: NewNodes) -> None:
@@ -680,7 +680,7 @@ async def test_changes_are_flushed_by_themselves(nodes: NewNodes) -> None:
     async with nodes(2) as (a, b):
         connection, _ = await a.connect()
         connection.subscribe("room")
-        await until(lambda: len(b.hub.members("room")) == 1)
+        await until(lambda: len(b.hub.topics.members("room")) == 1)
         room = asyncio.Event()
         a.broker.room = room.wait
         a.relay._owe_all()
@@ -690,8 +690,8 @@ async def test_changes_are_flushed_by_themselves(nodes: NewNodes) -> None:
         connection.subscribe("hall")
         a.relay.flush()
         room.set()
-        await until(lambda: len(b.hub.members("hall")) == 1)
-        await until(lambda: b.hub.members("room") == [])
+        await until(lambda: len(b.hub.topics.members("hall")) == 1)
+        await until(lambda: b.hub.topics.members("room") == [])
 
 
 @pytest.mark.feature("W9")
@@ -712,7 +712,7 @@ async def test_new_node_learns_what_all_have(nodes: NewNodes, monkeypatch: pytes
         connections[0].unsubscribe("room")
         await world.settle()
         assert {word.facts[2] for word in said if word.name == "all"} == {3}
-        assert {member.ref for member in c.hub.members("room")} == {each.session.ref for each in connections[1:]}
+        assert {member.ref for member in c.hub.topics.members("room")} == {each.session.ref for each in connections[1:]}
         assert [c.hub.connections(each.session.ref) for each in connections] == [1] * 7
 
 
@@ -882,7 +882,7 @@ async def test_short_cut_is_not_noticed_in_presence(nodes: NewNodes) -> None:
         told = {(each["type"], each["member"]["ref"]) for each in envelopes(seen, "joined", "left")}
         assert told == {("left", leaver.session.ref), ("joined", newcomer.session.ref)}
         for node in world:
-            members = {member.ref for member in node.hub.members("room")}
+            members = {member.ref for member in node.hub.topics.members("room")}
             assert members == {watcher.session.ref, guest.session.ref, newcomer.session.ref}
 
 
@@ -902,11 +902,11 @@ async def test_cut_just_shorter_than_the_lease_is_not_noticed_either(nodes: NewN
         for _ in range(14):
             world.clock.advance(1)
             a.relay.beat(world.clock.monotonic())
-        assert len(a.hub.members("room")) == 1
+        assert len(a.hub.topics.members("room")) == 1
         for _ in range(2):
             world.clock.advance(1)
             a.relay.beat(world.clock.monotonic())
-        assert a.hub.members("room") == []
+        assert a.hub.topics.members("room") == []
 
 
 async def test_copies_are_dropped_by_word(nodes: NewNodes) -> None:
@@ -939,7 +939,7 @@ async def test_node_that_has_left_is_a_node_alone(nodes: NewNodes) -> None:
         await world.settle()
         await a.relay.close()
         await a.relay.close()
-        assert len(a.hub.members("room")) == 1
+        assert len(a.hub.topics.members("room")) == 1
         assert await a.hub.publish("room", "x") == 1
         assert transport.sent == ["x"]
 
@@ -976,7 +976,7 @@ async def test_nodes_agree_in_the_end(nodes: NewNodes, seed: int) -> None:
                     if topic in connection.topics:
                         everybody[connection.session.ref] = everybody.get(connection.session.ref, 0) + 1
             for node in world:
-                assert {member.ref: member.connections for member in node.hub.members(topic)} == everybody
+                assert {member.ref: member.connections for member in node.hub.topics.members(topic)} == everybody
         for ref in sessions:
             open_ones = sum(len(node.hub.of_session(ref)) for node in world)
             assert [node.hub.connections(ref) for node in world] == [open_ones] * 3
@@ -1012,3 +1012,69 @@ async def test_table_of_words_is_that_of_actions(nodes: NewNodes) -> None:
         rows = re.findall(r'^\| `\["(\w+)"', str(relay_module.__doc__), re.MULTILINE)
         assert rows == [*dict.fromkeys(rows)]
         assert set(rows) == set(node.relay._actions)
+
+
+# --- what a session sends for a connection of its own ---------------------------------------------------
+
+
+async def test_message_finds_its_connection_before_others_have_heard_of_it(nodes: NewNodes) -> None:
+    """Its name says on which node it is: the next request of a client may reach another one right after `welcome`."""
+    async with nodes(2) as world:
+        a, b = world
+        got: list[Any] = []
+        connection, _ = await b.connect(handler=lambda _, message: got.append(message))
+        assert a.hub.elsewhere.connections(connection.session.ref) == 0
+        assert await a.hub.receive(connection.id, connection.session.ref, "hello")
+        await until(lambda: got == [b"hello"])
+
+
+@pytest.mark.feature("M3")
+async def test_message_for_no_connection_is_told_to_nobody(nodes: NewNodes) -> None:
+    """A name that ends with no node's mark costs other nodes nothing; with one's, that node alone; and it is refused."""
+    async with nodes(3) as world:
+        a, b, _ = world
+        got: list[Any] = []
+        connection, _ = await b.connect(handler=lambda _, message: got.append(message))
+        stranger = await a.sessions.create(remote_ip="192.0.2.2")
+        await world.settle()
+        world.exchange.holding = True
+        for name in ("0" * 28, "x", "", connection.id[:16], connection.id[:16] + a.relay.mark):
+            assert not await a.hub.receive(name, connection.session.ref, "x" * 1000)
+        assert world.exchange.waiting == 0
+        asked = asyncio.ensure_future(a.hub.receive(connection.id, stranger.ref, "x"))
+        await asyncio.sleep(0)
+        assert world.exchange.waiting == 2, "the exchange of the tests has one for each broker, which says whose it is"
+        world.exchange.holding = False
+        world.exchange.deliver()
+        assert not await asked
+        assert got == []
+
+
+async def test_message_for_a_busy_connection_is_refused_on_every_node(nodes: NewNodes) -> None:
+    """Its inbox is full: whoever sends hears of it, as on the connection's own node; nothing is closed."""
+    async with nodes(2) as world:
+        a, b = world
+        go = asyncio.Event()
+        connection, transport = await b.connect(handler=lambda *_: go.wait())
+        for _ in range(INBOX + 1):
+            assert await a.hub.receive(connection.id, connection.session.ref, "x")
+        for node in (a, b):
+            with pytest.raises(TooManyRequests):
+                await node.hub.receive(connection.id, connection.session.ref, "x")
+        go.set()
+        await until(lambda: not connection.paused)
+        assert await a.hub.receive(connection.id, connection.session.ref, "x")
+        assert transport.close_frames == []
+
+
+async def test_message_for_a_node_that_is_silent_counts_as_taken(
+    nodes: NewNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been, so it is not to be sent again; and nobody waits for long."""
+    monkeypatch.setattr(relay_module, "LONGEST_RECEIPT", 0.01)
+    async with nodes(2) as world:
+        a, b = world
+        connection, _ = await b.connect()
+        world.exchange.cut_off(b.broker)
+        assert await a.hub.receive(connection.id, connection.session.ref, "x")
+        assert a.relay._receipts == {}

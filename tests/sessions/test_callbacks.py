@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wshttp.errors import LockLost, StoreUnavailable, UsageError
+from wshttp.errors import LockLost, SessionEnded, StoreUnavailable, UsageError
 from wshttp.sessions import callbacks as module
 from wshttp.sessions.callbacks import MAX_RETRIES, NAMES, Callbacks, current_event
 from wshttp.sessions.decorators import CallbackDecorators
@@ -145,6 +145,26 @@ async def test_failure_is_reported_and_the_next_is_called(
     ((event, error),) = reported
     assert (event.id, event.attempt, type(error)) == ("id", 1, ZeroDivisionError)
     assert function.__name__ in caplog.text
+
+
+@pytest.mark.feature("E6")
+async def test_end_of_its_session_is_no_failure(
+    callbacks: Callbacks, reported: list[tuple[Event, Exception]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asks for a session gets the error itself, and nobody a traceback; that of another session is one."""
+    caplog.set_level(logging.INFO)
+
+    @partial(callbacks.register, "message")
+    def work(ref: str) -> None:
+        raise SessionEnded(ref, "logout")
+
+    with pytest.raises(SessionEnded):
+        await callbacks.ask("message", "mine", ref="mine")
+    assert not reported
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+    await callbacks.ask("message", "another", ref="mine")
+    await callbacks.ask("message", "mine")
+    assert len(reported) == 2
 
 
 @pytest.mark.feature("E6")

@@ -112,7 +112,7 @@ def test_bound_of_no_keys_is_refused(clock: FakeClock) -> None:
 
 
 async def test_bytes_are_bounded(clock: FakeClock) -> None:
-    """Of values and lists that are too large together, the longest unused goes; the one in use stays, however large."""
+    """Of values and lists that are too large together, the longest unused goes; of one that is by itself, its oldest items."""
     shared = MemoryShared(clock, max_bytes=100)
     await shared.put("value", b"x" * 40, ttl=60)
     for _ in range(4):
@@ -122,8 +122,10 @@ async def test_bytes_are_bounded(clock: FakeClock) -> None:
     assert await shared.take("value") == b"x" * 40
     await shared.append("other", b"x" * 60, maximum=3, ttl=60)
     assert await shared.read("list") == (1, [])
+    await shared.append("other", b"x" * 20, maximum=3, ttl=60)
+    assert await shared.read("other") == (2, [b"x" * 60, b"x" * 20])
     await shared.append("other", b"x" * 500, maximum=3, ttl=60)
-    assert len((await shared.read("other"))[1]) == 3
+    assert await shared.read("other") == (4, [b"x" * 500])
 
 
 async def test_bytes_are_free_again(clock: FakeClock) -> None:

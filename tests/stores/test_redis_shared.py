@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from redis_servers import RedisServer
 
+from wshttp.backing import backing_of
+from wshttp.config import Settings
 from wshttp.errors import StoreUnavailable, UsageError
 from wshttp.redis.link import RedisLink
 from wshttp.sessions.shared import Shared
+from wshttp.stores.kept import HISTORIES, QUEUES, TICKETS
 from wshttp.stores.redis.shared import RedisShared
-from wshttp.testing import SharedContract
+from wshttp.testing import FakeClock, SharedContract
 
 pytestmark = pytest.mark.feature("M1")
 
@@ -206,6 +209,61 @@ async def test_what_was_taken_makes_room(place: Place) -> None:
             await (shared.forget(f"value {n}") if n % 2 else shared.take(f"value {n}"))
         await shared.add("other", ttl=60)
         assert (await shared.counter("counter"))[0] == 1
+
+
+async def test_bytes_are_bounded(place: Place) -> None:
+    """Of values and lists that are too large together, the longest unused goes; of one that is by itself, its oldest items."""
+    async with place.shared(max_bytes=100) as shared:
+        await shared.put("value", b"x" * 40, ttl=60)
+        await shared.add("counter", ttl=60)
+        for _ in range(4):
+            await shared.append("list", b"x" * 10, maximum=3, ttl=60)
+        assert len((await shared.read("list"))[1]) == 3
+        await shared.append("other", b"x" * 30, maximum=3, ttl=60)
+        assert await shared.take("value") == b"x" * 40
+        await shared.append("other", b"x" * 60, maximum=3, ttl=60)
+        assert await shared.counter("counter") == (0, 0.0), "it was not used for longer than the list"
+        assert await shared.read("list") == (1, [])
+        await shared.append("other", b"x" * 20, maximum=3, ttl=60)
+        assert await shared.read("other") == (2, [b"x" * 60, b"x" * 20])
+        await shared.append("other", b"x" * 500, maximum=3, ttl=60)
+        assert await shared.read("other") == (4, [b"x" * 500])
+
+
+def test_what_clients_fill_is_bounded_in_parts() -> None:
+    """A browser that publishes on topics without number fills no Redis, and washes away no ticket and no queue."""
+    settings = Settings.model_validate({"store": {"kind": "redis"}})
+    backing = backing_of(settings, FakeClock())
+    parts = [backing.shared, backing.kept.tickets, backing.kept.queues, backing.kept.histories]
+    assert all(isinstance(each, RedisShared) for each in parts)
+    assert len({each._root for each in parts if isinstance(each, RedisShared)}) == 4
+    assert [each._bounds for each in parts[1:] if isinstance(each, RedisShared)] == [TICKETS, QUEUES, HISTORIES]
+    assert all(max_bytes > 0 for _, max_bytes in (TICKETS, QUEUES, HISTORIES))
+
+
+async def test_bytes_are_free_again(place: Place) -> None:
+    """What is taken, forgotten, replaced, trimmed, pushed out or expired counts no longer."""
+    async with place.shared(max_bytes=130, max_keys=5) as shared:
+        for number in range(30):
+            await shared.put(f"taken {number}", b"x" * 90, ttl=60)
+            await shared.take(f"taken {number}")
+            await shared.append("forgotten", b"x" * 90, maximum=9, ttl=60)
+            await shared.forget("forgotten")
+            await shared.put("replaced", b"x" * 90, ttl=60)
+            await shared.put("replaced", b"", ttl=60)
+            await shared.put(f"pushed out {number}", b"x" * 5, ttl=60)
+            await shared.append("trimmed", b"x" * 5, maximum=1, ttl=60)
+            await shared.append("bounded", b"x" * 5, maximum=9, max_bytes=10, ttl=60)
+        assert await shared.read("trimmed") == (30, [b"xxxxx"])
+        assert (await shared.read("bounded"))[0] == 29
+        root = f"{{{place.prefix}}}:shared:1"
+        sizes = place.server.ask("HVALS", f"{root}:b")
+        assert sum(map(int, sizes)) == int(place.server.ask("GET", f"{root}:s"))
+        assert sorted(map(int, sizes))[-2:] == [5, 10]
+        place.let_pass(61)
+        for number in range(60):
+            await shared.add(f"anything {number % 2}", ttl=60)
+        assert place.server.ask("GET", f"{root}:s") in (None, b"0", "0")
 
 
 async def test_long_lived_keys_are_bounded_when_short_ones_are_gone(place: Place) -> None:

@@ -77,6 +77,11 @@ class Authenticator:
         return self.users_file is not None or bool(self._hooks())
 
     @property
+    def has_users(self) -> bool:
+        """Whether there is anybody to be, as far as is known: a user in the file, or a hook that may know some."""
+        return bool(self.users_file is not None and self.users_file.users) or bool(self._hooks())
+
+    @property
     def roles(self) -> Mapping[str, Sequence[str]]:
         """The roles of users in the file, by name in NFC."""
         return self._roles

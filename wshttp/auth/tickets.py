@@ -26,11 +26,20 @@ LIFETIME: Final = 30.0
 MAX_TICKETS: Final = 100
 """Tickets of one session in `LIFETIME`: as many as it may have connections by default."""
 
+MAX_FOR_PAYER: Final = 1_000
+"""Tickets of all sessions of one user, or begun from one address without a user, in `LIFETIME`."""
+
+MAX_IN_ALL: Final = 10_000
+"""Tickets in `LIFETIME`, so that the longest unused never has to go: the windows of `Shared` are fixed, so up to twice
+as many live at a time, and one has three keys at most (its own, and the counters of its session and its payer)."""
+
+_IN_ALL: Final = "tickets"
+
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class Bearer:
     """What a ticket stood for: a session by its ref, and the key under which it was found then."""
 
     ref: str
@@ -43,15 +52,27 @@ class Tickets:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
-    async def issue(self, ref: str, key: bytes) -> str:
-        """Make a ticket: 256 random bits. Raises `TooManyRequests` for a session that has many as it is."""
-        if await self._shared.add(f"tickets:{ref}", ttl=LIFETIME) > MAX_TICKETS:
-            raise TooManyRequests(LIFETIME, "the session has asked for too many tickets")
+    async def issue(self, ref: str, key: bytes, *, payer: str) -> str:
+        """Make a ticket: 256 random bits. `payer` is who answers for it: a client has as many sessions as it likes.
+
+        Raises `TooManyRequests` where the session, the payer or all together have many as it is.
+        """
+        await self._count(ref, f"tickets-for:{_digest(payer)}")
         ticket = secrets.token_urlsafe(TOKEN_BYTES)
         await self._shared.put(_key(ticket), f"{ref}:{key.hex()}".encode(), ttl=LIFETIME)
         return ticket
 
-    async def redeem(self, ticket: str) -> Admission | None:
+    async def _count(self, ref: str, of_payer: str) -> None:
+        # Who will be refused is so before anything is kept of the session, or sessions without end would fill the store;
+        # and what one session is refused does not count for others.
+        for counter, maximum in ((of_payer, MAX_FOR_PAYER), (_IN_ALL, MAX_IN_ALL)):
+            if (await self._shared.counter(counter))[0] >= maximum:
+                raise _too_many()
+        for counter, maximum in ((f"tickets:{ref}", MAX_TICKETS), (of_payer, MAX_FOR_PAYER), (_IN_ALL, MAX_IN_ALL)):
+            if await self._shared.add(counter, ttl=LIFETIME) > maximum:
+                raise _too_many()
+
+    async def redeem(self, ticket: str) -> Bearer | None:
         """Take a ticket: of several callers one gets what it stands for, the others, and all later ones, `None`."""
         if not _FORM.fullmatch(ticket):
             return None
@@ -59,8 +80,16 @@ class Tickets:
         if stored is None:
             return None
         ref, _, key = stored.decode().partition(":")
-        return Admission(ref, bytes.fromhex(key))
+        return Bearer(ref, bytes.fromhex(key))
+
+
+def _too_many() -> TooManyRequests:
+    return TooManyRequests(LIFETIME, "too many tickets were asked for")
 
 
 def _key(ticket: str) -> str:
-    return f"ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"
+    return f"ticket:{_digest(ticket)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

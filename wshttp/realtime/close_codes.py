@@ -1,4 +1,4 @@
-"""Why a WebSocket closes, in numbers and words."""
+"""Why a connection closes, in numbers and words: those of a WebSocket, which a stream sends as a message."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ _ENDED: Final = {
     Reason.ADMIN: 4006,
     Reason.CREDENTIALS: 4007,
 }
+
+KNOWN: Final = frozenset(
+    (
+        *range(1000, 1004),
+        NO_STATUS,
+        VANISHED,
+        *range(1007, 1012),
+        SLOW.code,
+        RENEWED.code,
+        *_ENDED.values(),
+        KICKED.code,
+    )
+)
+"""Codes that have a meaning here; peers may send any from 3000 to 4999 besides."""
 
 
 def sendable(code: int, reason: str) -> Close:

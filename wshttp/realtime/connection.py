@@ -1,4 +1,4 @@
-"""One WebSocket of one session.
+"""One connection of one session: a WebSocket, or a stream in its place.
 
 Messages are handled one at a time, in the order in which they came, by a task that lives only while there are some:
 the transport goes on reading meanwhile, so a busy handler still answers pings.
@@ -12,7 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from wshttp.errors import ConnectionClosed, SessionEnded, StoreUnavailable, answer_for
 from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, RENEWED, SLOW, VANISHED, Close, sendable
@@ -43,10 +43,11 @@ _log = logging.getLogger("wshttp.connections")
 
 
 class Connection:
-    """An open WebSocket, as an application sees it.
+    """An open WebSocket or stream, as an application sees it.
 
     `session` is its session (with a durable store: as it was at the last message), `None` where sessions are off.
-    `remote_ip`, `path` and `subprotocol` are those of its handshake; `opened_at` is in Unix seconds.
+    `remote_ip`, `path` and `subprotocol` are those of its handshake, and `over` says what it is; `opened_at` is in Unix
+    seconds.
     `local` holds what the application wants to remember of it.
     """
 
@@ -60,8 +61,9 @@ class Connection:
         user_agent: str | None = None,
         subprotocol: str | None = None,
         format: Format = PLAIN,
+        over: Literal["WebSocket", "stream"] = "WebSocket",
     ) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = secrets.token_hex(8) + hub.elsewhere.mark
         self.session = session
         self._key = None if session is None else session.record.key
         self._restarted_at = 0.0 if session is None else session.record.restarted_at
@@ -70,6 +72,7 @@ class Connection:
         self.user_agent = user_agent
         self.subprotocol = subprotocol
         self.format = format
+        self.over = over
         self.opened_at = hub.clock.time()
         self.topics: set[str] = set()
         self.readers: dict[str, Reader] = {}
@@ -104,6 +107,16 @@ class Connection:
     def user(self) -> str | None:
         """Who is logged in."""
         return None if self.session is None else self.session.user
+
+    @property
+    def known_user(self) -> str | None:
+        """Who is logged in, whoever's unit of work it is that asks: the hub keeps its own books."""
+        return None if self.session is None else self.session.record.user
+
+    @property
+    def member_ref(self) -> str:
+        """Who it counts as in a topic: its session, or itself where sessions are off."""
+        return self.id if self.session is None else self.session.ref
 
     @property
     def is_outdated(self) -> bool:
@@ -403,11 +416,11 @@ class Connection:
 
     def subscribe(self, topic: str) -> None:
         """Join a topic; joining twice is no error."""
-        self._hub.subscribe(self, topic)
+        self._hub.topics.join(self, topic)
 
     def unsubscribe(self, topic: str) -> None:
         """Leave a topic; no error where it was never joined."""
-        self._hub.unsubscribe(self, topic)
+        self._hub.topics.leave(self, topic)
 
 
 def _retrieve(write: asyncio.Future[None]) -> None:

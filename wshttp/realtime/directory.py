@@ -104,6 +104,10 @@ class Directory:
             for node, view in self._views.items()
         }
 
+    def names(self) -> Iterable[str]:
+        """Return the names of those who are known."""
+        return self._views.keys()
+
     def connections(self, ref: str) -> int:
         """Count a session's connections."""
         return sum(member.connections for member in self._members(None, ref))

@@ -11,6 +11,7 @@ from typing import Protocol
 from wshttp.realtime.format import Message
 from wshttp.realtime.letter import Letter
 from wshttp.realtime.presence import Member
+from wshttp.realtime.receipt import Receipt
 from wshttp.sessions.record import Reason
 
 
@@ -19,6 +20,8 @@ class Elsewhere(Protocol):
 
     node: str
     """The name of this node: one that no other process has."""
+    mark: str
+    """What the names of this node's connections end with, so that other nodes see whose they are: hexadecimal digits."""
 
     # --- what is known, as of a moment ago ----------------------------------------------------------
 
@@ -57,8 +60,11 @@ class Elsewhere(Protocol):
     def queued(self, ref: str) -> None:
         """A message waits for a session that has no socket, as far as is known here."""
 
-    def received(self, connection_id: str, ref: str, message: Message) -> None:
-        """A session has sent a message for a connection of its own that is not here."""
+    async def received(self, connection_id: str, ref: str, message: Message) -> Receipt:
+        """A session has sent a message for a connection of its own that is not here: ask the node that its name says.
+
+        Where that node is there and does not answer, the message counts as taken: it may have been.
+        """
 
     def kick(self, connection_id: str) -> None:
         """A connection that is not here is to be closed."""
@@ -83,6 +89,7 @@ class Nobody:
     """No other node."""
 
     node = "local"
+    mark = ""
 
     def nodes(self) -> dict[str, int]:
         return {}
@@ -117,8 +124,8 @@ class Nobody:
     def queued(self, ref: str) -> None:
         """Nobody to tell."""
 
-    def received(self, connection_id: str, ref: str, message: Message) -> None:
-        """Nobody to tell."""
+    async def received(self, connection_id: str, ref: str, message: Message) -> Receipt:
+        return Receipt.UNKNOWN
 
     def kick(self, connection_id: str) -> None:
         """Nobody to tell."""

@@ -6,45 +6,27 @@ and the connection lives; what no client may do is decided here, by `websocket.t
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final, TypeAlias
 
-from wshttp.errors import (
-    BadRequest,
-    ConnectionClosed,
-    Forbidden,
-    InvalidValue,
-    PeerError,
-    WshttpError,
-    answer_for,
-)
+from wshttp.errors import BadRequest, ConnectionClosed, Forbidden, PeerError, WshttpError, answer_for
 from wshttp.realtime.close_codes import INTERNAL_ERROR
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Message, text_of
 from wshttp.realtime.hub import Hub
-from wshttp.realtime.place import Place
+from wshttp.realtime.incoming import Fields, checked_fields, id_of, place_of, read_object, topic_of, type_of
+from wshttp.realtime.message_types import FromClient, ToClient
 from wshttp.sessions.callbacks import FAILED, STORE_AWAY, Callbacks
-from wshttp.sessions.data import Json, checked, read_json
+from wshttp.sessions.data import Json, checked
 from wshttp.sessions.session import whole_seconds
 
 VERSION: Final = 1
 
-MAX_VALUES: Final = 10_000
-"""Values in a message, in all. To read and check that many takes about 5 ms (own measurement), by which one message delays
-all others; a mebibyte of empty lists would take half a second."""
-
-MAX_TOPIC: Final = 200
-"""Characters in the name of a topic."""
-
-MAX_LIFE: Final = 64
-"""Characters in the name of a history's life, as clients send it back."""
-
 MAX_TOPICS: Final = 100
 """Topics that one connection may be in."""
 
-Envelope = dict[str, Json]
+Action: TypeAlias = Callable[[Connection, Fields], Awaitable[Fields | None]]
 
 
 class EnvelopeSocket:
@@ -54,12 +36,12 @@ class EnvelopeSocket:
         self._hub = hub
         self._callbacks = callbacks
         self._offers = offers
-        self._actions: dict[str, Callable[[Connection, Envelope], Awaitable[Envelope | None]]] = {
-            "subscribe": self._subscribe,
-            "unsubscribe": self._unsubscribe,
-            "publish": self._publish,
-            "touch": self._touch,
-            "app": self._app,
+        self._actions: dict[str, Action] = {
+            FromClient.SUBSCRIBE: self._subscribe,
+            FromClient.UNSUBSCRIBE: self._unsubscribe,
+            FromClient.PUBLISH: self._publish,
+            FromClient.TOUCH: self._touch,
+            FromClient.APP: self._app,
         }
 
     async def welcome(self, connection: Connection) -> None:
@@ -69,69 +51,68 @@ class EnvelopeSocket:
         history = settings.history if self._hub.keeps_history else 0
         self._hub.tell(
             [connection],
-            {
-                "type": "welcome",
-                "version": VERSION,
-                "connection": connection.id,
-                "session": None if session is None else session.describe(),
-                "offers": {**self._offers(), "topics": list(settings.topics), "history": history, "ping": True},
-            },
+            ToClient.WELCOME,
+            version=VERSION,
+            connection=connection.id,
+            session=None if session is None else session.describe(),
+            offers={**self._offers(), "topics": list(settings.topics), "history": history, "ping": True},
         )
         await self._hub.give_waiting(connection)
 
     async def handle(self, connection: Connection, message: Message) -> None:
         """Carry out what a client asks for, and answer it where it gave an `id`."""
-        envelope: Envelope = {}
+        given: Fields = {}
         try:
-            envelope = _parse(message)
-            action = self._actions.get(envelope["type"])
-            if action is None:
-                raise BadRequest(f"there is no type {envelope['type'][:50]!r}; see docs/reference/wire.md")
-            answer = await action(connection, envelope)
+            fields = read_object(message)
+            given = id_of(fields)
+            answer = await self._action_of(fields)(connection, checked_fields(fields))
         except PeerError as error:
-            self._refuse(connection, envelope, error)
+            self._refuse(connection, given, error)
             return
         except STORE_AWAY as error:
-            self._refuse(connection, envelope, error)
+            self._refuse(connection, given, error)
             raise  # so that nothing of it is committed
-        if "id" in envelope:
-            self._hub.tell(
-                [connection], {"type": "ok", "id": envelope["id"], **_time_left(connection), **(answer or {})}
-            )
+        if given:
+            self._hub.tell([connection], ToClient.OK, **given, **_time_left(connection), **(answer or {}))
 
-    def _refuse(self, connection: Connection, envelope: Envelope, error: WshttpError) -> None:
+    def _action_of(self, fields: Fields) -> Action:
+        name = type_of(fields)
+        action = self._actions.get(name)
+        if action is None:
+            raise BadRequest(f"there is no type {name[:50]!r}; see docs/reference/wire.md")
+        return action
+
+    def _refuse(self, connection: Connection, given: Fields, error: WshttpError) -> None:
         answer = answer_for(error)
         if answer is None or answer.name == "session-ended":
             raise error
-        reply: Envelope = {"type": "error", "code": answer.name, "detail": getattr(error, "detail", str(error))}
-        if "id" in envelope:
-            reply["id"] = envelope["id"]
-        self._hub.tell([connection], reply)
+        detail = getattr(error, "detail", str(error))
+        self._hub.tell([connection], ToClient.ERROR, code=answer.name, detail=detail, **given)
 
     # --- actions ------------------------------------------------------------------------------------
 
-    async def _subscribe(self, connection: Connection, envelope: Envelope) -> None:
-        topic, after = _topic(envelope), _after(envelope)
+    async def _subscribe(self, connection: Connection, fields: Fields) -> None:
+        topic, after = topic_of(fields), place_of(fields)
         if topic not in connection.topics and len(connection.topics) >= MAX_TOPICS:
             raise Forbidden(f"a connection joins up to {MAX_TOPICS} topics")
         if not await self._may_join(connection, topic):
             raise Forbidden(f"joining {topic!r} is not allowed here")
         connection.require_open()
         if self._hub.keeps_history:
-            reader = self._hub.subscribe_reading(connection, topic)
+            reader = self._hub.topics.join_reading(connection, topic)
             await self._tell_presence(connection, topic)
-            await self._hub.resume(connection, topic, reader, after)
+            await self._hub.topics.resume(connection, topic, reader, after)
         else:
             connection.subscribe(topic)
             await self._tell_presence(connection, topic)
 
     async def _tell_presence(self, connection: Connection, topic: str) -> None:
         """Say who is in a topic, as soon as what other nodes say in it is heard here."""
-        await self._hub.listening()
+        await self._hub.topics.listening()
         members: list[Json] = [
-            {**member.describe(), "connections": member.connections} for member in self._hub.members(topic)
+            {**member.describe(), "connections": member.connections} for member in self._hub.topics.members(topic)
         ]
-        self._hub.tell([connection], {"type": "presence", "topic": topic, "members": members})
+        self._hub.tell([connection], ToClient.PRESENCE, topic=topic, members=members)
 
     async def _may_join(self, connection: Connection, topic: str) -> bool:
         decision = await self._callbacks.decide("subscribe", connection, topic, on_failure=False)
@@ -140,11 +121,11 @@ class EnvelopeSocket:
     def _is_public(self, topic: str) -> bool:
         return any(fnmatchcase(topic, pattern) for pattern in self._hub.settings.topics)
 
-    async def _unsubscribe(self, connection: Connection, envelope: Envelope) -> None:
-        connection.unsubscribe(_topic(envelope))
+    async def _unsubscribe(self, connection: Connection, fields: Fields) -> None:
+        connection.unsubscribe(topic_of(fields))
 
-    async def _publish(self, connection: Connection, envelope: Envelope) -> Envelope:
-        topic, data = _topic(envelope), envelope.get("data")
+    async def _publish(self, connection: Connection, fields: Fields) -> Fields:
+        topic, data = topic_of(fields), fields.get("data")
         decision = await self._callbacks.decide("publish", connection, topic, data, on_failure=False)
         if decision is None:
             decision = topic in connection.topics or await self._may_join(connection, topic)
@@ -154,89 +135,30 @@ class EnvelopeSocket:
             data = checked(decision)
         return {"receivers": await self._hub.publish(topic, data, sender=connection)}
 
-    async def _touch(self, connection: Connection, envelope: Envelope) -> None:
+    async def _touch(self, connection: Connection, fields: Fields) -> None:
         if connection.session is not None:
             await connection.session.touch()
             self._hub.changed(connection.session.record)
 
-    async def _app(self, connection: Connection, envelope: Envelope) -> Envelope | None:
+    async def _app(self, connection: Connection, fields: Fields) -> Fields | None:
         if not self._callbacks["message"]:
             raise BadRequest("nothing here takes messages of type 'app'")
         answers = await self._callbacks.ask(
             "message",
             connection,
-            envelope.get("data"),
+            fields.get("data"),
             commit=connection.commit,
             passes=STORE_AWAY,
+            ref=None if connection.session is None else connection.session.ref,
         )
         if any(answer is FAILED for answer in answers):
             connection.close(*INTERNAL_ERROR)
             raise ConnectionClosed(*INTERNAL_ERROR)  # so that nothing of it is committed; the fault is reported already
         connection.require_open()
         answer = next((each for each in answers if each is not None), None)
-        return None if answer is None or "id" not in envelope else {"data": checked(text_of(answer))}
+        return None if answer is None or "id" not in fields else {"data": checked(text_of(answer))}
 
 
-def _time_left(connection: Connection) -> Envelope:
+def _time_left(connection: Connection) -> Fields:
     """Say how long the session still lives: a message may have prolonged it."""
     return {} if connection.session is None else {"expires_in": whole_seconds(connection.session.expires_in)}
-
-
-def _parse(message: Message) -> Envelope:
-    """Read an envelope: a JSON object with a `type`, of values that a session could hold."""
-    envelope = read_object(message)
-    if not isinstance(envelope.get("type"), str):
-        raise BadRequest("a message is a JSON object with a `type`")
-    return envelope
-
-
-def read_object(message: Message) -> Envelope:
-    """Read a JSON object of values that a session could hold, and of not too many. Raises `BadRequest`."""
-    try:
-        text = message if isinstance(message, str) else message.decode()
-        _require_few_values(text)
-        found: Any = read_json(text)
-    except (ValueError, RecursionError):
-        raise BadRequest("a message is a JSON object with a `type`; this is not JSON") from None
-    if not isinstance(found, dict):
-        raise BadRequest("a message is a JSON object with a `type`")
-    try:
-        return dict(checked(found))
-    except InvalidValue as error:
-        raise BadRequest(str(error)) from None
-
-
-def _require_few_values(text: str) -> None:
-    """Raise `BadRequest` for text that holds far more than `MAX_VALUES` values, before the time is spent to read it."""
-    if _is_crowded(text):
-        unescaped = text.replace("\\\\", "").replace('\\"', "")
-        quotes = unescaped.count('"')
-        if quotes > 4 * MAX_VALUES or _is_crowded("".join(unescaped.split('"')[::2])):  # outside of strings
-            raise BadRequest(f"a message holds up to {MAX_VALUES} values in all; send it in parts")
-
-
-def _is_crowded(text: str) -> bool:
-    """Whether there are more values than allowed: all but the first of a container follow a comma."""
-    return text.count(",") >= MAX_VALUES or text.count("[") + text.count("{") > MAX_VALUES
-
-
-def _after(envelope: Envelope) -> Place | None:
-    """Read from where a client goes on."""
-    after = envelope.get("after")
-    if after is None:
-        return None
-    life, offset = (after.get("life"), after.get("offset")) if isinstance(after, dict) else (None, None)
-    if not isinstance(life, str) or len(life) > MAX_LIFE or type(offset) is not int or offset < 0:
-        raise BadRequest(
-            '`after` is {"life": <text>, "offset": <whole number>}, as the last message or `resumed` had them'
-        )
-    return Place(life, offset)
-
-
-def _topic(envelope: Envelope) -> str:
-    topic = envelope.get("topic")
-    if not isinstance(topic, str) or not 0 < len(topic) <= MAX_TOPIC:
-        raise BadRequest(f"`topic` is a text of 1 to {MAX_TOPIC} characters")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in topic):
-        raise BadRequest("`topic` contains a control character")
-    return topic

@@ -1,7 +1,9 @@
 """Topics with history: their messages in the order of their offsets, none twice, on every node.
 
-A message is appended to the history first. The word to other nodes carries its place there: it is a hint that there is
-something to give, and which. Where a word is missing, what it said is read from the history.
+A message is appended to the history first. Where the store is away, or the topic may have no history, it goes out without a
+place: those who are there have it, and those who come back are told that something is missing.
+The word to other nodes carries its place there: it is a hint that there is something to give, and which. Where a word is
+missing, what it said is read from the history.
 """
 
 from __future__ import annotations
@@ -9,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from wshttp.errors import StoreUnavailable
 from wshttp.realtime.connection import Connection
-from wshttp.realtime.history import History, Item, Kept
+from wshttp.realtime.history import History, Item, Missed
 from wshttp.realtime.letter import Letter
-from wshttp.realtime.place import Place
+from wshttp.realtime.message_types import ToClient
+from wshttp.realtime.place import NOWHERE, Place
 from wshttp.realtime.reader import Reader
 from wshttp.realtime.words import decode, decode_letter, encode_letter
 
@@ -84,7 +87,7 @@ class Feed:
                 count = 0
                 try:
                     if letter is None:
-                        await self._give_all(await self._newer())
+                        await self._give_newer(place)
                     else:
                         count = await self._pass_on(letter, place)
                 except Exception:
@@ -110,11 +113,15 @@ class Feed:
             self._move_to(item.place)
             await self._give(letter_of(item))
 
-    async def _newer(self) -> list[Item]:
+    async def _give_newer(self, after: Place) -> None:
         try:
-            return (await self._history.since(self._topic, self.place)).missed
+            missed = await self._history.since(self._topic, self.place or after)
+            await self._give_all(missed.items)
+            while missed.more:
+                missed = await self._history.since(self._topic, missed.last)
+                await self._give_all(missed.items)
         except StoreUnavailable:
-            return []
+            pass  # as in `_missing`
 
     async def _missing(self, after: Place, before: int) -> list[Item]:
         try:
@@ -131,21 +138,31 @@ class Feed:
 
 
 class Feeds:
-    """The feeds of all topics that have connections here, over a hub."""
+    """The feeds of all topics that have connections here, which `topics` tells, over a hub."""
 
-    def __init__(self, hub: Hub, history: History, give: Callable[[Letter], Awaitable[int]]) -> None:
+    def __init__(
+        self, hub: Hub, topics: Container[str], history: History, give: Callable[[Letter], Awaitable[int]]
+    ) -> None:
         self._hub = hub
+        self._topics = topics
         self._history = history
         self._give = give
         self._feeds: dict[str, Feed] = {}
         self._looking: asyncio.Task[None] | None = None
 
-    async def publish(self, letter: Letter, topic: str, maximum: int) -> int:
+    async def publish(self, letter: Letter, topic: str, maximum: int, payer: str | None) -> int:
         """Keep a message, and give it to all who are in its topic; returns to how many of this node it went.
 
-        Raises `StoreUnavailable`: then it may have been kept, and is given to those who come back, or not.
+        `payer` is as for `History.append`.
         """
-        place = await self._history.append(topic, encode_letter(letter), maximum)
+        try:
+            place = await self._history.append(topic, encode_letter(letter), maximum, payer=payer)
+        except StoreUnavailable as error:
+            _log.debug("a message on a topic has no place in its history: %s", error)
+            place = None
+        if place is None:
+            self._hub.elsewhere.send(letter)
+            return await self._give(letter)
         letter = replace(letter, place=place)
         self._hub.elsewhere.send(letter)
         given = self.put(letter, topic, place)
@@ -158,7 +175,7 @@ class Feeds:
 
     def _feed(self, topic: str) -> Feed | None:
         feed = self._feeds.get(topic)
-        if feed is None and self._hub.has_topic(topic):
+        if feed is None and topic in self._topics:
             feed = self._feeds[topic] = Feed(topic, self._history, self._give)
         return feed
 
@@ -168,6 +185,10 @@ class Feeds:
             self._looking = asyncio.ensure_future(self._look_at_all())
 
     async def _look_at_all(self) -> None:
+        try:
+            await self._history.fill_holes()
+        except StoreUnavailable as error:
+            _log.debug("what was not kept has no place yet: %s", error)
         for feed in list(self._feeds.values()):
             look = feed.look()
             if look is not None:
@@ -187,33 +208,36 @@ class Feeds:
     async def resume(self, connection: Connection, topic: str, reader: Reader, after: Place | None) -> None:
         """Give a connection in a topic what it missed after a place, say so, and then go on with all that is published.
 
-        It waits for a slow receiver. Raises `StoreUnavailable`, and `ConnectionClosed`.
+        It waits for a slow receiver, with a slice of the history in hand. Raises `StoreUnavailable`, and `ConnectionClosed`.
         """
-        kept = await self._since(topic, after)
-        whole = kept.whole
+        payer = self._hub.payer(connection)
+        missed = self._known(topic) if after is None else None
+        missed = missed or await self._since(topic, after, payer)
+        whole = missed.whole
         while True:
-            for item in kept.missed:
+            for item in missed.items:
                 await connection.send_formed(letter_of(item).form(connection.format))
-            late = reader.caught_up(kept.last)
+            late = None if missed.more else reader.caught_up(missed.last)
             if late is not None:
                 break
-            kept = await self._history.since(topic, kept.last)
-            whole = whole and kept.whole
-        life, offset = kept.last
-        self._hub.tell(
-            [connection], {"type": "resumed", "topic": topic, "life": life, "offset": offset, "whole": whole}
-        )
+            missed = await self._since(topic, missed.last, payer)
+            whole = whole and missed.whole
+        life, offset = missed.last
+        self._hub.tell([connection], ToClient.RESUMED, topic=topic, life=life, offset=offset, whole=whole)
         for letter in late:
             connection.post(letter.form(connection.format))
 
-    async def _since(self, topic: str, after: Place | None) -> Kept:
+    def _known(self, topic: str) -> Missed | None:
+        """Return where a topic is, if the store need not be asked."""
         feed = self._feed(topic)
-        if after is None and feed is not None and feed.place is not None:
-            return Kept([], feed.place, whole=True)
-        kept = await self._history.since(topic, after)
-        if feed is not None:
-            feed.note(kept.last)
-        return kept
+        return None if feed is None or feed.place is None else Missed([], feed.place, whole=True)
+
+    async def _since(self, topic: str, after: Place | None, payer: str) -> Missed:
+        feed = self._feed(topic)
+        missed = await self._history.since(topic, after, payer=payer)
+        if feed is not None and not missed.more and missed.last != NOWHERE:
+            feed.note(missed.last)
+        return missed
 
 
 def letter_of(item: Item) -> Letter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final, Protocol, TypeAlias
 
+from wshttp.realtime.message_types import FromClient, ToClient
 from wshttp.realtime.place import Place
 from wshttp.sessions.data import Json, read_json
 
@@ -25,11 +26,17 @@ LONGEST_PING: Final = 100
 class Format(Protocol):
     """Turn what an application sends into what goes over a connection."""
 
+    is_told: bool
+    """Whether its clients understand what the server has to say itself, and that a message has waited."""
+
     def reflex(self, message: Message) -> Message | None:
         """Return what answers a message at once, whoever is busy; it is no activity, and no handler sees it."""
 
     def message(self, data: Json | bytes) -> Message:
         """Form a message of the application."""
+
+    def queued(self, data: Json | bytes) -> Message:
+        """Form a message of the application that has waited for a connection."""
 
     def published(self, topic: str, data: Json | bytes, sender: Json, place: Place | None = None) -> Message:
         """Form a message published on a topic; `sender` is who sent it, or `None` for the server.
@@ -43,14 +50,24 @@ def to_json(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+def envelope(what: ToClient, **fields: Json) -> str:
+    """Form a message of `wshttp.v1`."""
+    return to_json({"type": what, **fields})
+
+
 class Plain:
     """Messages as they are: text and bytes unchanged, anything else as JSON text."""
+
+    is_told = False
 
     def reflex(self, message: Message) -> None:
         return None
 
     def message(self, data: Json | bytes) -> Message:
         return data if isinstance(data, str | bytes) else to_json(data)
+
+    def queued(self, data: Json | bytes) -> Message:
+        return self.message(data)
 
     def published(self, topic: str, data: Json | bytes, sender: Json, place: Place | None = None) -> Message:
         return self.message(data)
@@ -59,28 +76,31 @@ class Plain:
 class Envelope:
     """Messages of `wshttp.v1`: JSON objects with a `type`."""
 
+    is_told = True
+
     def reflex(self, message: Message) -> Message | None:
         text = message if isinstance(message, str) else message[: LONGEST_PING + 1].decode("utf-8", "replace")
         if len(text) > LONGEST_PING or '"ping"' not in text:
             return None
         try:
-            envelope = read_json(text)
-            if not isinstance(envelope, dict) or envelope.get("type") != "ping":
+            fields = read_json(text)
+            if not isinstance(fields, dict) or fields.get("type") != FromClient.PING:
                 return None
-            return to_json({"type": "pong", **{key: envelope[key] for key in ("id",) if key in envelope}})
+            pong = envelope(ToClient.PONG, **{key: fields[key] for key in ("id",) if key in fields})
+            pong.encode()  # an `id` may have half a character
+            return pong
         except (ValueError, RecursionError):
             return None
 
     def message(self, data: Json | bytes) -> Message:
-        return to_json({"type": "app", "data": text_of(data)})
+        return envelope(ToClient.APP, data=text_of(data))
 
     def queued(self, data: Json | bytes) -> Message:
-        """Form a message of the application that has waited for a connection."""
-        return to_json({"type": "app", "data": text_of(data), "queued": True})
+        return envelope(ToClient.APP, data=text_of(data), queued=True)
 
     def published(self, topic: str, data: Json | bytes, sender: Json, place: Place | None = None) -> Message:
-        envelope: dict[str, Json] = {"type": "message", "topic": topic, "data": text_of(data), "from": sender}
-        return to_json(envelope if place is None else {**envelope, "life": place.life, "offset": place.offset})
+        where: dict[str, Json] = {} if place is None else {"life": place.life, "offset": place.offset}
+        return envelope(ToClient.MESSAGE, topic=topic, data=text_of(data), **{"from": sender}, **where)
 
 
 def text_of(data: Json | bytes) -> Json:

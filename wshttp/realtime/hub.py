@@ -1,4 +1,4 @@
-"""This process's connections: by session, user and topic; the only place that knows them all.
+"""This process's connections: by session and user, and by topic in `topics`; the only place that knows them all.
 
 It is the session list's notifier: what happens to a session, the hub tells its sockets.
 Every connection is registered before its handshake is answered, so an end that comes in between finds it.
@@ -18,25 +18,24 @@ from typing import Final, TypeAlias
 from wshttp.addresses import bucket
 from wshttp.config import Settings
 from wshttp.errors import LimitReached, SessionEnded, TooManyRequests, WshttpError
-from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RATE, RENEWED, VANISHED, session_ended
+from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, VANISHED, session_ended
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.elsewhere import Elsewhere, Nobody
-from wshttp.realtime.feeds import Feeds
-from wshttp.realtime.format import ENVELOPE, Format, Message, size_of, to_json
-from wshttp.realtime.history import History
+from wshttp.realtime.format import Format, Message, envelope, size_of
 from wshttp.realtime.letter import Letter
-from wshttp.realtime.offline import Offline, queueing
-from wshttp.realtime.place import Place
-from wshttp.realtime.presence import Member, Presence
+from wshttp.realtime.message_types import ToClient
+from wshttp.realtime.offline import Offline, queueing, require_fit
+from wshttp.realtime.presence import Member
 from wshttp.realtime.queues import Queues
-from wshttp.realtime.reader import Reader
+from wshttp.realtime.receipt import Receipt
+from wshttp.realtime.topics import Topics
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.sessions.data import Json
 from wshttp.sessions.happenings import Happenings, What
+from wshttp.sessions.kept import Kept
 from wshttp.sessions.record import Reason, Record
 from wshttp.sessions.session import Session
-from wshttp.sessions.shared import Shared
 from wshttp.sessions.slices import Slices
 
 BEAT: Final = 1.0
@@ -50,9 +49,6 @@ LONGEST_LAST_MESSAGE: Final = 30.0
 
 CLEANING_UP: Final = 1.0
 """Seconds that a cancelled handler gets before it is left to itself."""
-
-LONGEST_LISTENING: Final = 1.0
-"""Seconds that a client who joins a topic waits for other nodes to be heard; while the broker is away, they are not."""
 
 Filter: TypeAlias = Callable[[Connection], bool] | Collection[Connection | str]
 """Which connections: a function of one, or a collection of them or of their ids."""
@@ -88,25 +84,23 @@ class HubStatistics:
 class Hub:
     """Connections, and what is sent to several of them."""
 
-    def __init__(
-        self, settings: Settings, callbacks: Callbacks, clock: Clock | None = None, shared: Shared | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, callbacks: Callbacks, kept: Kept, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
         self.statistics = HubStatistics()
         self._callbacks = callbacks
         self._connections: dict[str, Connection] = {}
         self._by_session: dict[str, dict[Connection, None]] = {}
-        self._by_topic: dict[str, dict[Connection, None]] = {}
         self._per_address: Counter[str] = Counter()
         self._partings: dict[str, set[asyncio.Future[None]]] = {}
         self._slices = Slices()
         self._heart: asyncio.Task[None] | None = None
         self.elsewhere: Elsewhere = Nobody()
-        self.presence = Presence(settings.session.presence_grace)
         self.happenings: Happenings | None = None
         """Who is told of connections that come and go."""
-        self._history = None if shared is None else Feeds(self, History(shared, self.clock), self._give)
-        self._offline = None if shared is None else Offline(self, Queues(shared, self.clock))
+        self.lives: Callable[[str], Awaitable[bool]] = _supposedly
+        """Tell whether a session is not over, as the store knows."""
+        self.topics = Topics(self, kept.histories, self._give)
+        self._offline = Offline(self, Queues(kept.queues, self.clock))
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
@@ -118,7 +112,7 @@ class Hub:
         self.max_per_address = settings.server.max_connections_per_ip
         self.ipv6_prefix = settings.session.ipv6_prefix
         self.write_timeout = settings.server.write_timeout
-        self.presence.grace = settings.session.presence_grace
+        self.topics.presence.grace = settings.session.presence_grace
 
     # --- connections --------------------------------------------------------------------------------
 
@@ -186,13 +180,20 @@ class Hub:
     def _address(self, connection: Connection) -> str:
         return bucket(connection.remote_ip, self.ipv6_prefix)
 
+    def payer(self, connection: Connection) -> str:
+        """Return who answers for what a client has the store keep: its user, or whoever is at its address."""
+        user = connection.known_user
+        if user is not None:
+            return f"user:{user}"
+        return f"ip:{self._address(connection)}" if connection.remote_ip else f"ref:{connection.member_ref}"
+
     def part(self, connection: Connection, last: asyncio.Future[None] | None = None) -> asyncio.Future[None]:
         """Take out a connection that closes. What is returned is done when its `on_disconnect` has run, after `last`."""
         self._forget(connection)
         parting = asyncio.ensure_future(self._disconnect(connection, last))
-        held = self._partings.setdefault(_member_ref(connection), set())
+        held = self._partings.setdefault(connection.member_ref, set())
         held.add(parting)
-        parting.add_done_callback(lambda _: self._parted(_member_ref(connection), parting))
+        parting.add_done_callback(lambda _: self._parted(connection.member_ref, parting))
         return parting
 
     def _parted(self, ref: str, parting: asyncio.Future[None]) -> None:
@@ -211,8 +212,7 @@ class Hub:
         self._per_address[address] -= 1
         if not self._per_address[address]:
             del self._per_address[address]
-        for topic in list(connection.topics):
-            self._leave(connection, topic, on_purpose=False)
+        self.topics.part(connection)
         session = connection.session
         if session is None:
             return
@@ -281,12 +281,16 @@ class Hub:
         `include` and `exclude` are collections of connections or their ids, or functions of a connection; a function is
         asked on this node only, so that with one the message goes to no other.
         Never waits for a receiver: `websocket.on_slow` says what happens to a slow one.
-        With `queue`, a message to a session that has no socket waits until it has one: `websocket.queue` says how many do.
-        Then it may raise `StoreUnavailable`.
+        With `queue`, a message to a session that has no socket waits until it has one: `websocket.queue` says how many do,
+        and together they have up to a mebibyte. Then it may raise `StoreUnavailable`; and, socket or not, `UsageError` for a
+        message over `websocket.max_message_size`.
         """
         ref = session.ref if isinstance(session, Session) else session
-        if queue and self._is_away(queueing(ref, connection, user, topic, include, exclude)):
-            return await self._keep(ref, message)
+        if queue:
+            require_fit(message, self.settings.max_message_size)
+            receiver = queueing(ref, connection, user, topic, include, exclude)
+            if self._is_away(receiver):
+                return await self._keep(receiver, message)
         return await self._distribute(Letter(message, connection, ref, user, topic), include, exclude)
 
     async def publish(
@@ -302,16 +306,23 @@ class Hub:
 
         It is kept in the topic's history, unless `include` or `exclude` is given: then it is not for all who come back.
         `include`, `exclude` and what is returned are as for `send`.
-        Raises `StoreUnavailable` where there is a history and the store is away, and `SessionEnded` and
-        `ConnectionClosed` where `sender` has nothing to say any more: see `Connection.require_open`.
+        While the store is away it reaches those who are there, and is not kept: who comes back is told that it is not whole.
+        Raises `SessionEnded` and `ConnectionClosed` where `sender` has nothing to say any more: see
+        `Connection.require_open`.
         """
         if sender is not None:
             sender.require_open()
-        origin = None if sender is None else {"ref": _member_ref(sender), "user": sender.user}
+        origin = None if sender is None else {"ref": sender.member_ref, "user": sender.user}
         letter = Letter(data, topic=topic, published=True, origin=origin)
-        if self._history is not None and self.settings.history and include is exclude is None:
-            return await self._history.publish(letter, topic, self.settings.history)
+        if self.keeps_history and include is exclude is None:
+            payer = None if sender is None else self.payer(sender)
+            return await self.topics.feeds.publish(letter, topic, self.settings.history, payer)
         return await self._distribute(letter, include, exclude)
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether what is published is kept for those who come back."""
+        return self.settings.history > 0
 
     async def _distribute(self, letter: Letter, include: Filter | None, exclude: Filter | None) -> int:
         """Give a message to connections here, and to other nodes where it may be for theirs."""
@@ -326,8 +337,8 @@ class Hub:
 
         One that has a place in a history is given in its turn, and not counted.
         """
-        if letter.place is not None and letter.topic is not None and self._history is not None:
-            self._history.put(letter, letter.topic, letter.place)
+        if letter.place is not None and letter.topic is not None:
+            self.topics.feeds.put(letter, letter.topic, letter.place)
             return 0
         return await self._give(letter, include, exclude)
 
@@ -356,7 +367,7 @@ class Hub:
         elif ref is not None:
             base = self._by_session.get(ref, ())
         elif topic is not None:
-            base = self._by_topic.get(topic, ())
+            base = self.topics.connections(topic)
         else:
             base = self._connections.values()
         return [
@@ -364,162 +375,59 @@ class Hub:
             for each in base
             if (ref is None or (each.session is not None and each.session.ref == ref))
             and (topic is None or topic in each.topics)
-            and (user is None or _user_of(each) == user)
+            and (user is None or each.known_user == user)
         ]
 
-    def tell(self, connections: Iterable[Connection], envelope: dict[str, Json]) -> None:
-        """Send an envelope of `wshttp.v1` to those who speak it."""
-        text = to_json(envelope)
+    def tell(self, connections: Iterable[Connection], what: ToClient, **fields: Json) -> None:
+        """Send a message of `wshttp.v1` to those who understand it."""
+        text = envelope(what, **fields)
         for connection in list(connections):
-            if connection.format is ENVELOPE:
+            if connection.format.is_told:
                 connection.post(text)
 
     # --- queues, and what comes by requests -----------------------------------------------------------
 
     def _is_away(self, ref: str) -> bool:
-        """Whether a session has no socket that could be sent to."""
+        """Whether a session has no socket that could be sent to now."""
+        if self._offline.is_giving(ref):
+            return True  # it is sent in its turn
         return not self.elsewhere.connections(ref) and not any(each.is_open for each in self._by_session.get(ref, ()))
 
-    async def _keep(self, ref: str | None, message: Json | bytes) -> int:
-        if self._offline is not None and ref is not None and self.settings.queue:
+    async def _keep(self, ref: str, message: Json | bytes) -> int:
+        if self.settings.queue:
             await self._offline.keep(ref, message, self.settings.queue)
         return 0
 
     async def give_waiting(self, connection: Connection) -> None:
         """Give a connection that has just opened what has waited for its session."""
-        if self._offline is not None and self.settings.queue:
+        if self.settings.queue:
             await self._offline.give(connection)
 
     def give_queued(self, ref: str) -> None:
         """Give a session what waits for it, if it has got a socket here."""
-        if self._offline is not None:
-            self._offline.give_soon(ref)
+        self._offline.give_soon(ref)
 
-    def receive(self, connection_id: str, ref: str, message: Message) -> bool:
-        """Take a message that a session sends for a connection of its own; tell whether there is such a one, or may be.
+    async def receive(self, connection_id: str, ref: str, message: Message) -> bool:
+        """Take a message that a session sends for a connection of its own, on any node; tell whether there is such a one.
 
-        If it is not here, the other nodes are told. Raises `TooManyRequests` where the connection's inbox is full.
+        Raises `TooManyRequests` where the connection's inbox is full.
         """
-        connection = self._connections.get(connection_id)
-        if connection is not None and connection.paused:
+        receipt = self.receive_here(connection_id, ref, message)
+        if receipt is Receipt.UNKNOWN:
+            receipt = await self.elsewhere.received(connection_id, ref, message)
+        if receipt is Receipt.FULL:
             raise TooManyRequests(1.0, "the messages before this one are still being handled")
-        if self.receive_here(connection_id, ref, message):
-            return True
-        if connection is not None or not self.elsewhere.connections(ref):
-            return False
-        self.elsewhere.received(connection_id, ref, message)
-        return True
+        return receipt is Receipt.TAKEN
 
-    def receive_here(self, connection_id: str, ref: str, message: Message) -> bool:
+    def receive_here(self, connection_id: str, ref: str, message: Message) -> Receipt:
         """Take such a message, if the connection is here, and that of this session."""
         connection = self._connections.get(connection_id)
         if connection is None or connection.session is None or connection.session.ref != ref:
-            return False
+            return Receipt.UNKNOWN
         if connection.paused:
-            connection.close(*RATE)
-        else:
-            connection.received(message)
-        return True
-
-    # --- topics and presence ------------------------------------------------------------------------
-
-    def look_for_missed(self) -> None:
-        """Give what others have published while they were not heard, as far as it is kept."""
-        if self._history is not None:
-            self._history.look()
-
-    @property
-    def keeps_history(self) -> bool:
-        """Whether what is published is kept for those who come back."""
-        return self._history is not None and self.settings.history > 0
-
-    def has_topic(self, topic: str) -> bool:
-        """Whether connections of this node are in a topic."""
-        return topic in self._by_topic
-
-    def subscribe_reading(self, connection: Connection, topic: str) -> Reader:
-        """Put a connection into a topic with history; what is published waits until `resume` has told it the rest."""
-        reader = connection.readers[topic] = Reader()
-        self.subscribe(connection, topic)
-        return reader
-
-    async def resume(self, connection: Connection, topic: str, reader: Reader, after: Place | None) -> None:
-        """Give a connection that has come into a topic what it missed, and go on. It leaves the topic where that fails."""
-        if self._history is None:
-            return
-        try:
-            await self._history.resume(connection, topic, reader, after)
-        except BaseException:
-            self.unsubscribe(connection, topic)
-            raise
-
-    def subscribe(self, connection: Connection, topic: str) -> None:
-        """Put a connection into a topic."""
-        if topic in connection.topics or connection.closed is not None:
-            return
-        connection.topics.add(topic)
-        if topic not in self._by_topic:
-            self._by_topic[topic] = {}
-            self.elsewhere.listen(topic)
-        self._by_topic[topic][connection] = None
-        ref, user = _member_ref(connection), _user_of(connection)
-        member = self.presence.join(topic, ref, user)
-        if member is not None and not self.elsewhere.has(topic, ref, user):
-            self._announce("joined", topic, member, but=connection)
-        self.elsewhere.counted(topic, ref)
-
-    def unsubscribe(self, connection: Connection, topic: str) -> None:
-        """Take a connection out of a topic, at once: there is grace only for those whose connection goes away."""
-        if topic in connection.topics:
-            self._leave(connection, topic, on_purpose=True)
-
-    def _leave(self, connection: Connection, topic: str, *, on_purpose: bool) -> None:
-        connection.topics.discard(topic)
-        connection.readers.pop(topic, None)
-        held = self._by_topic.get(topic, {})
-        held.pop(connection, None)
-        if not held and self._by_topic.pop(topic, None) is not None:
-            self.elsewhere.unlisten(topic)
-            if self._history is not None:
-                self._history.drop(topic)
-        ref, now = _member_ref(connection), self.clock.monotonic()
-        member = self.presence.leave(topic, ref, now, on_purpose=on_purpose)
-        if member is not None:
-            self._left(topic, member)
-        else:
-            self.elsewhere.counted(topic, ref)
-
-    def _left(self, topic: str, member: Member) -> None:
-        """Say that a member has left for good, unless it is still there on another node."""
-        self.elsewhere.counted(topic, member.ref)
-        if not self.elsewhere.has(topic, member.ref, any_user=True):
-            self._announce("left", topic, member)
-
-    async def listening(self) -> None:
-        """Wait, a second at most, until what other nodes publish on topics that were joined here is heard."""
-        listening = self.elsewhere.listening()
-        if listening is None:
-            return
-        try:
-            await asyncio.wait_for(listening, LONGEST_LISTENING)
-        except TimeoutError:
-            pass  # while the broker is away, nobody is heard, and what is said here still counts
-
-    def members(self, topic: str) -> list[Member]:
-        """Return who is in a topic, on all nodes: first those of this one, in order of arrival."""
-        found = {member.ref: member for member in self.presence.members(topic)}
-        for member in self.elsewhere.members(topic):
-            here = found.get(member.ref)
-            found[member.ref] = member if here is None else here.joined_with(member)
-        return list(found.values())
-
-    def topics(self) -> dict[str, int]:
-        """Return how many connections of this node each topic has."""
-        return {topic: len(held) for topic, held in self._by_topic.items()}
-
-    def _announce(self, what: str, topic: str, member: Member, but: Connection | None = None) -> None:
-        receivers = [each for each in self._by_topic.get(topic, ()) if each is not but]
-        self.tell(receivers, {"type": what, "topic": topic, "member": member.describe()})
+            return Receipt.FULL
+        connection.received(message)
+        return Receipt.TAKEN
 
     # --- the session list's notifier ----------------------------------------------------------------
 
@@ -564,11 +472,11 @@ class Hub:
         """Tell a session's sockets what is known of it."""
         session = self.session(ref)
         if session is not None:
-            self.tell(self._by_session[ref], {"type": "session", "session": session.describe()})
+            self.tell(self._by_session[ref], ToClient.SESSION, session=session.describe())
 
     def warn(self, ref: str, seconds: float) -> None:
         """Tell a session's sockets that it ends soon."""
-        self.tell(self._by_session.get(ref, ()), {"type": "expiring", "seconds": int(seconds)})
+        self.tell(self._by_session.get(ref, ()), ToClient.EXPIRING, seconds=int(seconds))
 
     def close_outdated(self, ref: str) -> None:
         """Close the sockets that came before their session was renewed."""
@@ -582,27 +490,14 @@ class Hub:
         Without a reason, since nobody knows it any more, they are asked to come back, and told then.
         """
         for topic, member in away:
-            self.left(topic, member)
+            self.topics.left(topic, member)
         connections = self.of_session(ref)
         if reason is not None:
-            self.tell(connections, {"type": "ended", "reason": str(reason)})
+            self.tell(connections, ToClient.ENDED, reason=str(reason))
         for connection in connections:
             connection.close(*(GOING_AWAY if reason is None else session_ended(reason)))
-        for topic, member in self.presence.remove(ref):
-            self._left(topic, member)
-        if self._offline is not None:
-            self._offline.forget(ref)
-
-    def joined(self, topic: str, member: Member) -> None:
-        """Announce who came into a topic on another node, unless it is known here."""
-        here = self.presence.find(topic, member.ref)
-        if here is None or here.user != member.user:
-            self._announce("joined", topic, member)
-
-    def left(self, topic: str, member: Member) -> None:
-        """Announce who left a topic on the last of the other nodes, unless it is here."""
-        if self.presence.find(topic, member.ref) is None:
-            self._announce("left", topic, member)
+        self.topics.remove(ref)
+        self._offline.forget(ref)
 
     # --- heartbeat ----------------------------------------------------------------------------------
 
@@ -619,11 +514,10 @@ class Hub:
             _, hanging = await asyncio.wait(partings, timeout=LAST_PARTINGS)
             for parting in hanging:
                 parting.cancel()
-        if self._history is not None and self._offline is not None:
-            await asyncio.gather(self._history.close(), self._offline.close())
+        await asyncio.gather(self.topics.feeds.close(), self._offline.close())
 
     async def _beat_while_needed(self) -> None:
-        while self._connections or self.presence.anybody_leaving:
+        while self._connections or self.topics.presence.anybody_leaving:
             await asyncio.sleep(BEAT)
             try:
                 await self.beat(self.clock.monotonic())
@@ -633,8 +527,7 @@ class Hub:
 
     async def beat(self, now: float) -> None:
         """Ping who was silent, close who did not answer, let go who left; `now` is in monotonic seconds."""
-        for topic, member in self.presence.due(now):
-            self._left(topic, member)
+        self.topics.let_go(now)
         store_answers = True  # else each socket in turn would keep the next one's ping waiting for the store's time-out
         for connection in list(self._connections.values()):
             connection.check_pulse(now, self.settings.ping_interval, self.settings.ping_timeout, PING_TIMEOUT)
@@ -670,16 +563,6 @@ class Hub:
             connection.close(*GOING_AWAY)
 
 
-def _member_ref(connection: Connection) -> str:
-    """Who a connection counts as in a topic: its session, or itself where sessions are off."""
-    return connection.id if connection.session is None else connection.session.ref
-
-
-def _user_of(connection: Connection) -> str | None:
-    """Who is logged in, whoever's unit of work it is that asks: the hub keeps its own books."""
-    return None if connection.session is None else connection.session.record.user
-
-
 def _is_next(letter: Letter, connection: Connection) -> bool:
     """Whether a message of a topic's history goes to a connection now: not before what it missed, and not twice."""
     reader = connection.readers.get(letter.topic or "")
@@ -695,6 +578,10 @@ def _ids(chosen: Filter | None) -> frozenset[str] | None:
     if chosen is None or callable(chosen):
         return None
     return frozenset(each for each in chosen if isinstance(each, str))
+
+
+async def _supposedly(ref: str) -> bool:
+    return True
 
 
 async def _all_done(futures: Collection[asyncio.Future[None]]) -> None:

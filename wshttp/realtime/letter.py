@@ -27,6 +27,8 @@ class Letter:
     """It was published on `topic`, and not sent by the application."""
     origin: Json = None
     """Who published it, or `None` for the server."""
+    queued: bool = False
+    """It has waited for a connection."""
     place: Place | None = None
     """Where it stands in the history of `topic`, if it is kept there."""
 
@@ -34,4 +36,4 @@ class Letter:
         """Form what goes over a connection."""
         if self.published and self.topic is not None:
             return form.published(self.topic, self.data, self.origin, self.place)
-        return form.message(self.data)
+        return form.queued(self.data) if self.queued else form.message(self.data)

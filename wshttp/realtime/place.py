@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Place(NamedTuple):
@@ -10,3 +10,7 @@ class Place(NamedTuple):
 
     life: str
     offset: int
+
+
+NOWHERE: Final = Place("", 0)
+"""Before all lives: none has an empty name."""

@@ -1,4 +1,4 @@
-"""What was sent to sessions while they had no socket: in order, up to a number, and given once.
+"""What was sent to sessions while they had no socket: in order, up to a number and a size, and given once.
 
 It stands on the `Shared` port:
 
@@ -6,7 +6,8 @@ It stands on the `Shared` port:
     given:<ref>      the offset and the name of the last message that was given
     giving:<ref>     whoever makes this counter 1 takes what is there; others leave it to him
 
-He who takes dies or is cut off in the middle, at worst: what he took is lost then, and never given twice.
+He who takes dies or is cut off in the middle, at worst: what he took is lost then, and never given twice; what he did not
+take yet waits until `TURN` is over and somebody looks again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from wshttp.sessions.shared import Shared
 KEPT: Final = 12 * 3600.0
 """Seconds after the last message for which a queue is kept: as long as a session lives at most, by default."""
 
+MAX_BYTES: Final = 1024 * 1024
+"""Bytes of a session's queue, in all: what a receiver that has a socket may leave unsent by default. The newest message
+stays, however large."""
+
 TURN: Final = 10.0
 """Seconds after which somebody else may take what one was about to."""
 
@@ -34,6 +39,8 @@ class Taken:
 
     messages: list[bytes] = field(default_factory=list)
     dropped: int = 0
+    busy: bool = False
+    """Somebody else was about to take what there is: if he dies, it waits on."""
 
 
 class Queues:
@@ -44,15 +51,18 @@ class Queues:
         self._clock = clock
 
     async def append(self, ref: str, message: bytes, maximum: int) -> None:
-        """Keep a message for a session; of more than `maximum`, the oldest are dropped."""
+        """Keep a message for a session; of more than `maximum`, or than `MAX_BYTES`, the oldest are dropped."""
         item = secrets.token_bytes(_NAME) + message
-        await self._shared.append(f"queue:{ref}", item, maximum=maximum, ttl=KEPT)
+        await self._shared.append(f"queue:{ref}", item, maximum=maximum, max_bytes=MAX_BYTES, ttl=KEPT)
 
     async def take(self, ref: str) -> Taken:
         """Take all that waits; nothing where somebody else is doing so at this moment."""
         taken = Taken()
         _, items = await self._shared.read(f"queue:{ref}")
-        while items and await self._shared.add(f"giving:{ref}", ttl=TURN) == 1:
+        while items:
+            if await self._shared.add(f"giving:{ref}", ttl=TURN) > 1:
+                taken.busy = True
+                break
             last = await self._take_turn(ref, taken)
             await self._shared.forget(f"giving:{ref}")
             _, items = await self._shared.read(f"queue:{ref}", last)  # who came during the turn left it to us
@@ -75,6 +85,7 @@ class Queues:
     async def forget(self, ref: str) -> None:
         """Drop the queue of a session that is over."""
         await self._shared.forget(f"queue:{ref}")
+        await self._shared.forget(f"given:{ref}")
 
 
 def _last_given(mark: tuple[int, list[bytes]], oldest: int, items: list[bytes]) -> int:

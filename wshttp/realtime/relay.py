@@ -13,7 +13,8 @@ a message that is lost is lost: messages are delivered at most once.
 | `["expiring", ref, seconds]` | warn its sockets | a warning too many, or none |
 | `["message", whom, form, published, from, life, offset]` + data | give this to the connections that it is for; with its place in the topic's history, where there is one | never doubled; lost is lost, or read from the history with the next one |
 | `["queued", ref]` | a message waits for a session: who has a socket of it gives it what waits | looked once more; lost: given at the next connection |
-| `["received", connection, ref]` + message | the session has sent this for a connection of its own, by a request | lost is lost |
+| `["received", connection, ref, from, number]` + message | the session has sent this for a connection of its own, by a request; said to the one node that the connection's name ends with, which gives `from` a `receipt` | lost is lost |
+| `["receipt", number, what]` | what became of it: `taken`, `full` or `unknown`; said to the one node that asked | lost: it counts as taken |
 | `["kick", connection]` | close this one with 4008 | no connection has the name of another |
 | `["hello", node, to]` | says that `node` knows nothing; `to` (`null`: all) answer with `all` | asked once more |
 | `["all", node, part, parts, entries]` | all that the node has, in parts of 250 entries | where one is missing, `hello` is said again |
@@ -24,6 +25,7 @@ a message that is lost is lost: messages are delivered at most once.
 An entry is `[topic, ref, connections, user]`: how many connections of a session are in a topic, or, with `null` for the
 topic, are open; `null` connections: none any more. `whom` has any of `connection`, `session`, `user`, `topic`, `include` and
 `exclude` (lists of connection ids); all that is given must hold.
+A word to one node is said on a topic that no client can name: its inbox.
 Words of other names are of a newer version, and are ignored.
 
 A broker that may have lost a word says so. Then the store is asked, many at a time, for every session that has sockets
@@ -38,10 +40,11 @@ as it can costs others twenty words a second.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from itertools import takewhile
+from itertools import count, takewhile
 from typing import Final, Protocol, TypeVar
 
 from wshttp.errors import UnknownReason
@@ -54,6 +57,7 @@ from wshttp.realtime.hub import Hub
 from wshttp.realtime.letter import Letter
 from wshttp.realtime.mailbox import Mailbox
 from wshttp.realtime.presence import Member
+from wshttp.realtime.receipt import Receipt
 from wshttp.realtime.words import Word, decode, decode_letter, encode, encode_letter
 from wshttp.sessions.data import Json
 from wshttp.sessions.record import Reason
@@ -72,6 +76,9 @@ BEAT: Final = 1.0
 END_REMEMBERED: Final = 10.0
 """Seconds for which an end is remembered that was heard of: longer than a session may be on its way from the store to
 the handshake that wants it."""
+
+LONGEST_RECEIPT: Final = 2.0
+"""Seconds in which a node that lives says what became of a message; it stands still, or one of the words is lost."""
 
 Item = TypeVar("Item")
 
@@ -110,6 +117,7 @@ class Relay:
         copies: Copies | None = None,
     ) -> None:
         self.node = node or secrets.token_hex(8)
+        self.mark = mark_of(self.node)
         self.directory = Directory(lease)
         self._hub = hub
         self._sessions = sessions
@@ -124,6 +132,8 @@ class Relay:
         """Topics without connections here that are still listened to."""
         self._ended: dict[str, tuple[float, Reason]] = {}
         self._asked: set[str] = set()
+        self._receipts: dict[int, asyncio.Future[Receipt]] = {}
+        self._numbers = count()
         self._owes_all = False
         self._telling: asyncio.Task[None] | None = None
         self._flush: asyncio.TimerHandle | None = None
@@ -139,7 +149,8 @@ class Relay:
             "expiring": lambda word: self._hub.warn(*word.facts[:2]),
             "message": lambda word: self._mailbox.put(decode_letter(word), len(word.payload)),
             "queued": lambda word: self._hub.give_queued(word.facts[0]),
-            "received": lambda word: _nothing(self._hub.receive_here(word.facts[0], word.facts[1], word.payload)),
+            "received": self._heard_received,
+            "receipt": self._heard_receipt,
             "kick": lambda word: _nothing(self._hub.kick_here(word.facts[0])),
             "hello": self._heard_hello,
             "all": self._heard_all,
@@ -153,8 +164,9 @@ class Relay:
     async def open(self) -> None:
         """Join the other nodes. Raises what `Broker.open` does."""
         await self._broker.open(self.heard, self.lost, self.back)
+        self._broker.listen(_inbox(self.mark))
         self._hub.elsewhere = self
-        for topic in self._hub.topics():
+        for topic in self._hub.topics:
             self._broker.listen(topic)
         self._trust(True)
         self._introduce()
@@ -193,7 +205,7 @@ class Relay:
         self._trust(False)  # a gap among the words is told by `back` alone: trust has to begin anew, not to go on
         self._trust(True)
         self.doubt_all()
-        self._hub.look_for_missed()
+        self._hub.topics.feeds.look()
 
     def doubt_all(self) -> None:
         """Ask the store about all sessions that have sockets here, or are kept here."""
@@ -282,9 +294,20 @@ class Relay:
     def queued(self, ref: str) -> None:
         self._say("queued", ref)
 
-    def received(self, connection_id: str, ref: str, message: Message) -> None:
+    async def received(self, connection_id: str, ref: str, message: Message) -> Receipt:
+        mark = connection_id[-len(self.mark) :]
+        if mark not in map(mark_of, self.directory.names()):
+            return Receipt.UNKNOWN
+        number = next(self._numbers)
+        receipt = self._receipts[number] = asyncio.get_running_loop().create_future()
         payload = message.encode() if isinstance(message, str) else message
-        self._broker.say(encode("received", connection_id, ref, payload=payload))
+        self._say_to(mark, encode("received", connection_id, ref, self.mark, number, payload=payload))
+        try:
+            return await asyncio.wait_for(receipt, LONGEST_RECEIPT)
+        except TimeoutError:
+            return Receipt.TAKEN
+        finally:
+            del self._receipts[number]
 
     def kick(self, connection_id: str) -> None:
         self._say("kick", connection_id)
@@ -304,6 +327,9 @@ class Relay:
 
     def _say(self, name: str, *facts: Json) -> None:
         self._broker.say(encode(name, *facts))
+
+    def _say_to(self, mark: str, word: bytes) -> None:
+        self._broker.say(word, topic=_inbox(mark))
 
     def _flush_soon(self) -> None:
         if self._flush is None:
@@ -334,7 +360,7 @@ class Relay:
         self._owes_all = False
         try:
             everything: list[tuple[str | None, str]] = [(None, ref) for ref in self._hub.sessions()]
-            everything += [(topic, member.ref) for topic, member in self._hub.presence]
+            everything += [(topic, member.ref) for topic, member in self._hub.topics.presence]
             parts = list(_chunks(everything)) or [[]]
             for part, entries in enumerate(parts):
                 self._say("all", self.node, part, len(parts), self._facts(entries))
@@ -350,7 +376,7 @@ class Relay:
     def _entry(self, topic: str | None, ref: str) -> Entry:
         if topic is None:
             return Entry(None, ref, self._hub.connections_here(ref) or None)
-        member = self._hub.presence.find(topic, ref)
+        member = self._hub.topics.presence.find(topic, ref)
         return Entry(topic, ref, None) if member is None else Entry(topic, ref, member.connections, member.user)
 
     # --- what is heard ------------------------------------------------------------------------------
@@ -398,6 +424,16 @@ class Relay:
             self._ended[ref] = (self._now() + END_REMEMBERED, reason)
         return self.directory.forget(ref)
 
+    def _heard_received(self, word: Word) -> None:
+        connection_id, ref, asking, number = word.facts[:4]
+        receipt = self._hub.receive_here(connection_id, ref, word.payload)
+        self._say_to(asking, encode("receipt", number, str(receipt)))
+
+    def _heard_receipt(self, word: Word) -> None:
+        receipt = self._receipts.get(word.facts[0])
+        if receipt is not None and not receipt.done():
+            receipt.set_result(Receipt(word.facts[1]))
+
     def _heard_hello(self, word: Word) -> None:
         _, to = word.facts[:2]
         if to in (None, self.node):
@@ -429,21 +465,30 @@ class Relay:
             self._say("hello", self.node, node)
 
     def _heard_bye(self, word: Word) -> None:
-        self._tell(self.directory.leave(word.facts[0], self._now(), self._hub.presence.grace))
+        self._tell(self.directory.leave(word.facts[0], self._now(), self._hub.topics.presence.grace))
         self._tell(self.directory.expire(self._now()))
 
     def _tell(self, news: News) -> None:
         """Tell the sockets of this node what has changed on others."""
         for topic, member in news.left:
-            self._hub.left(topic, member)
+            self._hub.topics.left(topic, member)
         for topic, member in news.joined:
-            self._hub.joined(topic, member)
+            self._hub.topics.joined(topic, member)
         for ref in news.counted:
             self._hub.tell_session(ref)
 
 
 def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+
+def mark_of(node: str) -> str:
+    """Return what stands for a node in the names of its connections: of any name as many hexadecimal digits."""
+    return hashlib.blake2s(node.encode(), digest_size=6).hexdigest()
+
+
+def _inbox(mark: str) -> str:
+    return f"\0{mark}"  # a control character, which no topic of a client's has
 
 
 def _nothing(_: object) -> None:

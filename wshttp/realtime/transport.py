@@ -1,4 +1,5 @@
-"""The transport port: what carries a connection's messages. The web layer implements it over a WebSocket."""
+"""The transport port: what carries a connection's messages. The web layer implements it over a WebSocket, and over
+server-sent events."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Protocol
 
 
 class Transport(Protocol):
-    """One open WebSocket, without any policy."""
+    """One open connection, without any policy."""
 
     @property
     def unsent(self) -> int:

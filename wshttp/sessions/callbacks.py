@@ -135,8 +135,12 @@ class Callbacks:
         timeout: float | None = None,
         commit: Commit = UnitOfWork.commit,
         passes: tuple[type[Exception], ...] = (),
+        ref: str | None = None,
     ) -> list[Any]:
-        """Call all functions of a name, as `notify` does; return what each returned, and `FAILED` for one that failed."""
+        """Call all functions of a name, as `notify` does; return what each returned, and `FAILED` for one that failed.
+
+        `ref` is as for `call`.
+        """
         return [
             await self.call(
                 function,
@@ -146,6 +150,7 @@ class Callbacks:
                 on_failure=FAILED,
                 commit=commit,
                 passes=passes,
+                ref=ref,
             )
             for function in self._by_name[name]
         ]
@@ -180,11 +185,14 @@ class Callbacks:
         on_failure: Any = None,
         commit: Commit | None = None,
         passes: tuple[type[Exception], ...] = (),
+        ref: str | None = None,
     ) -> Any:
         """Call one function; `on_failure` where it fails, after `on_callback_error` has heard of it.
 
         `timeout` shortens the usual one. What it changes is committed by `commit` when it returns; `None`: it belongs to
         the caller's unit of work. A failure of the kinds that `passes` names is raised instead.
+        `ref` names the session for which it is called: that it ended meanwhile is raised, too, and reported to nobody,
+        since no function can help it.
         """
         first = event.attempt
         for attempt in range(first, first + MAX_RETRIES + 1):
@@ -194,6 +202,9 @@ class Callbacks:
                     return await self._in_a_unit(function, event, arguments, timeout or self.timeout, commit)
                 return await self._once(function, event, arguments, timeout or self.timeout)
             except Exception as error:
+                if isinstance(error, SessionEnded) and ref is not None and error.ref == ref:
+                    _log.info("%s got no further: %s", _name(function), error)
+                    raise
                 again = await self.report(event, error, _name(function))
                 if not again and isinstance(error, passes):
                     raise

@@ -30,12 +30,19 @@ _SCALARS: Final = (str, int, float, bool, type(None))
 OnChange: TypeAlias = Callable[[], None]
 
 
-def read_json(text: str | bytes) -> Json:
+def read_json(text: str | bytes, *, unique: bool = False) -> Json:
     """Read JSON as RFC 8259 has it, or raise `ValueError` (`RecursionError` for what is nested without end).
 
-    Python's own parser takes `NaN` and `Infinity`, too.
+    Python's own parser takes `NaN` and `Infinity`, too. With `unique`, an object that has a name twice is none, either.
     """
-    return json.loads(text, parse_constant=_refuse_constant)
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique if unique else None)
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice")  # of which RFC 8259, section 4, leaves open which one counts
+    return found
 
 
 def _refuse_constant(name: str) -> None:

@@ -35,7 +35,7 @@ class Verified(Protocol):
     def version(self) -> str: ...
 
 
-class Admission(Protocol):
+class Bearer(Protocol):
     """What a ticket stood for: a session as it was when the ticket was made."""
 
     @property
@@ -54,7 +54,7 @@ class Presented:
     tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What may be tokens, by identity; several where there are several cookies of our name, in order."""
     verified: Verified | None = None
-    admission: Admission | None = None
+    bearer: Bearer | None = None
     """By the ticket that came with it; where one came and was none, nobody gets as far as this."""
 
     def usable(self, identity: str) -> bool:
@@ -92,15 +92,15 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     session, `SessionEnded` for a header, a URL or a ticket that names none, `StoreUnavailable`.
     """
     found = Recognised()
-    if presented.admission is not None:
-        await _by_ticket(sessions, presented, presented.admission, found, touch)
+    if presented.bearer is not None:
+        await _by_ticket(sessions, presented, presented.bearer, found, touch)
     listed = sessions.settings.identity
     for identity in (name for name in TOKEN_IDENTITIES if name in listed):
         for value in presented.tokens.get(identity, ()):
             by = _by_cookie if identity == "cookie" else _by_token
             await by(sessions, presented, identity, value, found, touch)
     refs = {session.ref for session in found.tokens.values()}
-    if presented.admission is not None and len(refs) > 1:
+    if presented.bearer is not None and len(refs) > 1:
         raise SessionEnded(None, None, "the ticket is that of another session than the cookie or header")
     if len(refs) > 1:
         raise BadRequest("the request names two different sessions, by cookie and by header; send one of them")
@@ -115,19 +115,19 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
 
 
 async def _by_ticket(
-    sessions: SessionList, presented: Presented, admission: Admission, found: Recognised, touch: bool
+    sessions: SessionList, presented: Presented, bearer: Bearer, found: Recognised, touch: bool
 ) -> None:
     """Take the session of a ticket, if it is still the one for which the ticket was made."""
-    session = await sessions.get_by_ref(admission.ref)
-    if session is None or session.record.key != admission.key:
-        what = await sessions.store.load(admission.key, touch=False)
-        is_known = isinstance(what, Tombstone) and what.ref == admission.ref
+    session = await sessions.get_by_ref(bearer.ref)
+    if session is None or session.record.key != bearer.key:
+        what = await sessions.store.load(bearer.key, touch=False)
+        is_known = isinstance(what, Tombstone) and what.ref == bearer.ref
         raise SessionEnded(None, what.reason if is_known and isinstance(what, Tombstone) else None)
     if not _at_home(sessions, session, presented):
         raise SessionEnded(None, None, "the ticket was made for another address or browser")
     if touch:
         session = await sessions.get_by_ref(session.ref, touch=True) or session
-    found.tokens["ticket"], found.key = session, admission.key
+    found.tokens["ticket"], found.key = session, bearer.key
 
 
 async def _by_cookie(

@@ -255,6 +255,14 @@ class SessionList(SessionDecorators):
         session = await self._started(self._adopt(record))
         return session if session.ended is None else None
 
+    async def lives(self, ref: str) -> bool:
+        """Tell whether there is a live session of this public name; while the store is away, it counts as one."""
+        try:
+            record = await self.store.load_ref(ref, touch=False)
+        except StoreUnavailable:
+            return True
+        return record is not None and record.reason is None
+
     async def get_or_create(self, id: SessionId | str, *, remote_ip: str, **options: Any) -> Session:
         """Find a session or create it; of several callers one creates it and all get it. Options as for `create`."""
         while True:
@@ -771,14 +779,18 @@ class SessionList(SessionDecorators):
             count += await self._end_without_waiting(record.ref, Reason(reason))
         return count
 
-    async def end_many(self, sessions: Iterable[Session], reason: Reason | str = Reason.ADMIN) -> int:
-        """End these, and return how many there still were; their sockets are told meanwhile and afterwards."""
-        count = 0
+    async def end_each(
+        self, sessions: Iterable[Session], reason: Reason | str = Reason.ADMIN
+    ) -> AsyncIterator[Session]:
+        """End these, and yield each that it was this call that ended; their sockets are told meanwhile and afterwards.
+
+        Raises `StoreUnavailable`; whether the one after the last that was yielded has ended, nobody knows then.
+        """
         for session in sessions:
-            count += await self._end_without_waiting(session.ref, Reason(reason))
+            if await self._end_without_waiting(session.ref, Reason(reason)):
+                yield session
             await self._slices.pause()
             await self._lifecycle.room()
-        return count
 
     async def _end_without_waiting(self, ref: str, reason: Reason) -> bool:
         ended = await self.store.end(ref, reason)
@@ -789,17 +801,23 @@ class SessionList(SessionDecorators):
     async def sweep(self) -> int:
         """Do what time has brought: ends, warnings, scheduled events. Returns the number of ends; costs only what is due."""
         count = 0
+        async for _ in self.end_due():
+            count += 1
+        return count
+
+    async def end_due(self) -> AsyncIterator[Session]:
+        """Do what time has brought, as `sweep` does, and yield each session that it has ended."""
         self._sweeps += 1
         try:
             await self._lifecycle.settle_again()
             while due := await self.store.take_due(_SLICE):
                 self._deliver(due)
-                count += len(due.ended)
+                for ended in due.ended:
+                    yield self._adopt(ended.record)
                 await self._slices.pause()
                 await self._lifecycle.room()
         finally:
             self._sweeps -= 1
-        return count
 
     def _deliver(self, due: Due) -> None:
         for owed in due.owed:

@@ -36,15 +36,17 @@ class Shared(Protocol):
     async def take(self, key: str) -> bytes | None:
         """Return a one-time value and forget it, in one step; `None` where there is none (any more)."""
 
-    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float) -> int:
+    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float, max_bytes: int = 0) -> int:
         """Append to a list that keeps its last `maximum` items, and return the item's offset.
 
         Offsets count from 1 in a list's life and are never reused; `ttl` (seconds) restarts with each append.
+        With `max_bytes` the oldest go also where all together have more (0: no bound); the new item stays, however large.
         """
 
-    async def read(self, key: str, after: int = 0) -> tuple[int, list[bytes]]:
+    async def read(self, key: str, after: int = 0, *, max_bytes: int = 0) -> tuple[int, list[bytes]]:
         """Return the offset of the oldest kept item and all kept items past offset `after`.
 
         The first number tells a reader whether something is missing: it is when `after + 1` is below it.
+        With `max_bytes` only the first of them, as many as together have no more (0: no bound); but one, however large.
         A list that does not exist gives `(1, [])`.
         """

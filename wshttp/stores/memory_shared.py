@@ -5,8 +5,8 @@ One process, one event loop: a method that never awaits is atomic, and that is t
 Memory is bounded by the number of keys. Where a new one would be too many, the key goes first that has not been used
 for the longest time, not the one that expires soonest: throttles keep short counters beside long ones, and whoever
 fills the memory with long ones must not thereby wash away the counter that holds him back.
-A list is bounded by its callers: `maximum` items, of what size they like; all values and lists together by `max_bytes`,
-where that is given.
+A list is bounded by its callers, all values and lists together by `max_bytes`, where that is given: then the longest
+unused go first, and of the one in use, if it alone is larger, the oldest items.
 
 What has expired is gone for every caller at once. Its memory is freed by later calls, a few keys each, so no call
 pays for many; the cost of a call is O(log n), amortised.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import accumulate, count
 from typing import Final, TypeVar
 
 from wshttp.errors import UsageError
@@ -25,13 +25,6 @@ from wshttp.sessions.clock import Clock
 
 FREED_PER_CALL: Final = 4
 """Expired keys that one call frees. A call adds one key at most, so two would do to keep up."""
-
-
-MAX_KEPT: Final = 20_000
-"""What is kept for clients to come: their tickets, the histories of topics and the queues of sessions, all together."""
-
-MAX_KEPT_BYTES: Final = 128 * 1024 * 1024
-"""What that may take."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,11 +75,6 @@ class MemoryShared:
         self._due: list[tuple[float, int, str, _Entry]] = []  # one per entry, and some of entries that left early
         self._order = count()  # decides between equal times, since entries have no order
 
-    @classmethod
-    def for_clients(cls, clock: Clock) -> MemoryShared:
-        """Make one for what clients fill, bounded accordingly, and apart from the counters that hold them back."""
-        return cls(clock, max_keys=MAX_KEPT, max_bytes=MAX_KEPT_BYTES)
-
     def __len__(self) -> int:
         """Count the keys, with those expired whose memory is not free yet."""
         return len(self._entries)
@@ -118,7 +106,7 @@ class MemoryShared:
         self._drop(key)
         return found.value
 
-    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float) -> int:
+    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float, max_bytes: int = 0) -> int:
         expires_at = self._clock.monotonic() + ttl
         found = self._find(key, _List)
         if found is None:
@@ -130,17 +118,19 @@ class MemoryShared:
         found.last += 1
         found.items.append(item)
         self._grow(found, len(item))
-        while len(found.items) > maximum:
+        bound = min((size for size in (max_bytes, self._max_bytes) if size), default=0)
+        while len(found.items) > maximum or (0 < bound < found.size and len(found.items) > 1):
             self._grow(found, -len(found.items.popleft()))
         self._make_room(but=key)
         return found.last
 
-    async def read(self, key: str, after: int = 0) -> tuple[int, list[bytes]]:
+    async def read(self, key: str, after: int = 0, *, max_bytes: int = 0) -> tuple[int, list[bytes]]:
         found = self._find(key, _List)
         if found is None:
             return 1, []
         oldest = found.last - len(found.items) + 1
-        return oldest, list(found.items)[max(after - oldest + 1, 0) :]
+        items = list(found.items)[max(after - oldest + 1, 0) :]
+        return oldest, items[: _fitting(items, max_bytes)] if max_bytes else items
 
     def _find(self, key: str, kind: type[_Kind]) -> _Kind | None:
         self._free_expired()
@@ -202,3 +192,9 @@ class MemoryShared:
                 self._drop(key)
             else:  # a list that was appended to since: here again, at its later time
                 self._await_expiry(entry.expires_at, key, entry)
+
+
+def _fitting(items: list[bytes], max_bytes: int) -> int:
+    """Return how many of the first items are no larger than that together; one at least."""
+    fitting = sum(size <= max_bytes for size in accumulate(map(len, items)))
+    return max(fitting, 1)

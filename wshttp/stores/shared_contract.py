@@ -148,6 +148,34 @@ class SharedContract:
             await shared.append("k", b"5", maximum=2, ttl=60)
             assert await shared.read("k") == (5, [b"4", b"5"])
 
+    async def test_list_with_a_bound_of_bytes_drops_its_oldest(self) -> None:
+        """It keeps as many as fit, at most `maximum`; one that is too large by itself stays alone."""
+        async with self.shared() as shared:
+            sizes = (40, 30, 30, 0, 1, 60, 500, 0, 100, 1, 1, 1)
+            kept = (1, 2, 3, 4, 4, 4, 1, 1, 2, 1, 2, 3)
+            for offset, (size, count) in enumerate(zip(sizes, kept, strict=True), 1):
+                assert await shared.append("k", b"x" * size, maximum=4, max_bytes=100, ttl=60) == offset
+                oldest, items = await shared.read("k")
+                assert (oldest, [len(item) for item in items]) == (
+                    offset - count + 1,
+                    list(sizes[offset - count : offset]),
+                )
+
+    async def test_read_with_a_bound_of_bytes_gives_the_first_that_fit(self) -> None:
+        """So a reader goes through a list in slices; an item that is too large by itself comes alone, and none is left out."""
+        async with self.shared() as shared:
+            sizes = [10, 20, 30, 0, 100, 1, 61, 0, 0]
+            for size in sizes:
+                await shared.append("k", b"x" * size, maximum=9, ttl=60)
+            slices, after = [], 0
+            while after < len(sizes):
+                oldest, items = await shared.read("k", after, max_bytes=60)
+                assert oldest == 1
+                slices.append([len(item) for item in items])
+                after += len(items)
+            assert slices == [[10, 20, 30, 0], [100], [1], [61], [0, 0]]
+            assert await shared.read("k", after, max_bytes=60) == (1, [])
+
     async def test_append_in_parallel_gives_every_item_its_offset(self) -> None:
         """No two appends get one offset, and none is lost."""
         async with self.shared() as shared:

@@ -5,6 +5,8 @@ In this order, so that an end which comes in between finds the connection; and a
 
 from __future__ import annotations
 
+from typing import Literal
+
 from wshttp.errors import Forbidden, SessionEnded, StoreUnavailable
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Format
@@ -13,7 +15,14 @@ from wshttp.web.site import Site
 from wshttp.web.visit import Visit
 
 
-async def admit(handler: SessionHandler, visit: Visit, *, subprotocol: str | None, format: Format) -> Connection:
+async def admit(
+    handler: SessionHandler,
+    visit: Visit,
+    *,
+    format: Format,
+    subprotocol: str | None = None,
+    over: Literal["WebSocket", "stream"] = "WebSocket",
+) -> Connection:
     """Make the connection that a request asks for. Raises what answers the request where it may not be."""
     site = handler.site
     if site.draining:
@@ -28,6 +37,7 @@ async def admit(handler: SessionHandler, visit: Visit, *, subprotocol: str | Non
         user_agent=handler.request.headers.get("User-Agent"),
         subprotocol=subprotocol,
         format=format,
+        over=over,
     )
     site.hub.register(connection)
     try:

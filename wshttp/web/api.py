@@ -10,6 +10,7 @@ from wshttp.auth.basic import BasicCredentials, parse_basic
 from wshttp.auth.tickets import LIFETIME
 from wshttp.errors import BadCredentials, BadRequest, NotFound
 from wshttp.sessions.identity import login_identity
+from wshttp.sessions.record import Record
 from wshttp.web.handler import SessionHandler
 
 MAX_LOGIN_BODY = 8 * 1024
@@ -76,8 +77,15 @@ class NewTicket(ApiHandler):
         session = self.session
         if self.site.tickets is None:
             raise NotFound("there are no tickets here")
-        ticket = await self.site.tickets.issue(session.ref, session.record.key)
+        ticket = await self.site.tickets.issue(session.ref, session.record.key, payer=_payer(session.record))
         self.answer({"ticket": ticket, "expires_in": int(LIFETIME)}, 201)
+
+
+def _payer(record: Record) -> str:
+    """Return who answers for the tickets of a session: its user, or else whoever is where it began."""
+    if record.user is not None:
+        return f"user:{record.user}"
+    return f"ip:{record.bucket}" if record.bucket else f"ref:{record.ref}"
 
 
 class OfUser(ApiHandler):

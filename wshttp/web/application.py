@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
@@ -19,6 +20,7 @@ from wshttp.web import api, health
 from wshttp.web.admin.calls import admin_calls
 from wshttp.web.admin.desk import Desk
 from wshttp.web.body import RequestBody
+from wshttp.web.client_module import FILES, ClientModule
 from wshttp.web.endpoint import METHODS, Endpoint, EndpointHandler, Route
 from wshttp.web.file_root import FileRoot
 from wshttp.web.files import FilesHandler
@@ -50,10 +52,13 @@ class SiteApplication(Application):
         self.routes: dict[str, Route] = {}
         self._taken: set[tuple[str, str]] = set()
         self._fallback: Rule | None = None
+        self._folders: list[FileRoot] = []
         prefix = re.escape(site.prefix)
+        client = self._open_folder(shipped("static"))
         calls: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
             ("/health/live", health.Live, {}),
             ("/health/ready", health.Ready, {}),
+            (f"/({FILES})", ClientModule, {"root": client, "cache": lambda: site.settings.static.cache}),
         ]
         if site.settings.metrics.enabled:
             calls.append(("/metrics", MetricsHandler, {"metrics": metrics}))
@@ -69,18 +74,16 @@ class SiteApplication(Application):
                 ("/stream", Stream, {}),
                 ("/send", Send, {}),
             ]
-        self._admin_page: FileRoot | None = None
         if site.settings.admin.enabled:
-            self._admin_page = FileRoot(shipped("static") / "admin")
-            calls += admin_calls(Desk(site, metrics), self._admin_page)
+            calls += admin_calls(Desk(site, metrics), self._open_folder(shipped("static") / "admin"))
         for path, handler, arguments in calls:
             self._append(Rule(PathMatches(f"{prefix}{path}$"), handler, arguments))
         self._append(Rule(PathMatches(f"{prefix}/.*"), api.ApiNothing))
 
     def close(self) -> None:
         """Let go of what it holds, after the last request."""
-        if self._admin_page is not None:
-            self._admin_page.close()
+        for folder in self._folders:
+            folder.close()
 
     # --- routes -------------------------------------------------------------------------------------
 
@@ -135,6 +138,12 @@ class SiteApplication(Application):
         if (method, path) in self._taken:
             raise UsageError(f"{method} {path} has an endpoint already")
         self._taken.add((method, path))
+
+    def _open_folder(self, folder: Path) -> FileRoot:
+        """Return a folder that comes with the package; it is let go of with the application."""
+        root = FileRoot(folder)
+        self._folders.append(root)
+        return root
 
     def _append(self, rule: Rule) -> None:
         self.wildcard_router.add_rules([rule])

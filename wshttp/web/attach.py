@@ -12,6 +12,7 @@ from wshttp.config import Settings
 from wshttp.realtime.hub import Hub
 from wshttp.sessions.clock import SystemClock
 from wshttp.sessions.session_list import SessionList
+from wshttp.stores.kept import in_memory
 from wshttp.stores.memory_shared import MemoryShared
 from wshttp.web.site import Site, put_site
 
@@ -37,8 +38,8 @@ def attach(
     The returned site's `hub` sends to sockets. Open the site before the first request, and close it at the end.
     """
     settings = (settings or Settings()).model_copy(update={"session": sessions.settings})
-    kept = MemoryShared.for_clients(SystemClock())
-    hub = Hub(settings, sessions.callbacks, shared=kept)
+    kept = in_memory(SystemClock())
+    hub = Hub(settings, sessions.callbacks, kept)
     sessions.notifier = hub
     users = None
     if authenticator is None:
@@ -46,6 +47,6 @@ def attach(
         authentication = Authentication(settings.auth, sessions.callbacks, MemoryShared(clock), clock)
         authenticator, users = authentication.authenticator, UsersWatch(authentication, sessions)
     site = Site(settings, sessions, hub, sessions.callbacks, authenticator, users)
-    site.tickets = Tickets(kept)
+    site.tickets = Tickets(kept.tickets)
     put_site(application, site)
     return site

@@ -42,22 +42,47 @@ def check_host(site: Site, request: HTTPServerRequest) -> None:
     its requests still carry that name (DNS rebinding).
     """
     allowed = site.settings.server.allowed_hosts
-    name = split_host_and_port(request.host.lower())[0].strip("[]").rstrip(".")
+    name = _host(request)
     if name in (host.lower().strip("[]") for host in allowed):
         return
     if site.loopback_only and _is_loopback(name):
         return
     if site.loopback_only or allowed:
-        raise Forbidden(f"this server is not known as {name!r}; server.allowed_hosts can name it")
+        raise _unknown(name)
+
+
+def require_unspoofed_host(site: Site, request: HTTPServerRequest) -> None:
+    """Raise `Forbidden` for a `Host` that could be another site's name, from a peer on this machine (DNS rebinding).
+
+    For what is served to loopback by its address, on a server that listens elsewhere, too: an address, a loopback name
+    and those of `server.allowed_hosts` pass.
+    """
+    name = _host(request)
+    allowed = site.settings.server.allowed_hosts
+    if _is_loopback(request.remote_ip or "") and not (allowed or _is_loopback(name) or _is_address(name)):
+        raise _unknown(name)
+
+
+def _host(request: HTTPServerRequest) -> str:
+    return split_host_and_port(request.host.lower())[0].strip("[]").rstrip(".")
+
+
+def _unknown(name: str) -> Forbidden:
+    return Forbidden(f"this server is not known as {name!r}; server.allowed_hosts can name it")
 
 
 def _is_loopback(name: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    return _is_address(name) and ipaddress.ip_address(name).is_loopback
+
+
+def _is_address(name: str) -> bool:
     try:
-        return ipaddress.ip_address(name).is_loopback
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return True
 
 
 def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool, stays_open: bool = False) -> None:
@@ -69,12 +94,23 @@ def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool, sta
     if request.method in SAFE_METHODS and not (handshake or stays_open):
         return
     origin = request.headers.get("Origin")
-    fetch_site = request.headers.get("Sec-Fetch-Site")
+    fetch_site = request.headers.get("Sec-Fetch-Site", "").lower()
     if handshake and origin is not None and origin in site.settings.websocket.allowed_origins:
         return
     if fetch_site == "cross-site" or (origin is not None and not _is_same_origin(origin, request)):
         remedy = "; websocket.allowed_origins can name it" if handshake else ""
         raise Forbidden(f"requests from another origin are refused{remedy}")
+
+
+def require_same_origin(request: HTTPServerRequest) -> None:
+    """Raise `Forbidden` for what a page of any other origin has a browser send, also of another port of this host.
+
+    `none` is what a person asked for by hand. `websocket.allowed_origins` does not count.
+    """
+    origin = request.headers.get("Origin")
+    fetch_site = request.headers.get("Sec-Fetch-Site", "none").lower()
+    if fetch_site not in ("same-origin", "none") or (origin is not None and not _is_same_origin(origin, request)):
+        raise Forbidden("requests from another origin are refused")
 
 
 def _is_same_origin(origin: str, request: HTTPServerRequest) -> bool:

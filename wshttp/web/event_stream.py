@@ -13,8 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tornado.web import RequestHandler
+
 from wshttp.errors import ConnectionClosed
-from wshttp.realtime.format import Message, size_of, to_json
+from wshttp.realtime.format import Message, envelope, size_of
+from wshttp.realtime.message_types import ToClient
 
 CONTENT_TYPE: Final = "text/event-stream"
 
@@ -24,7 +27,21 @@ HEARTBEAT: Final = 15.0
 LAST_WORDS: Final = 5.0
 """Seconds in which a peer may take what is left, once the stream is closed."""
 
-_NOTHING: Final = ":\n\n"
+NOTHING: Final = ":\n\n"
+"""A line that means nothing, and shows whether anybody is there."""
+
+
+def begin(handler: RequestHandler) -> None:
+    """Give an answer the headers of a stream."""
+    handler.set_header("Content-Type", CONTENT_TYPE)
+    handler.set_header("Cache-Control", "no-store")
+    handler.set_header("X-Accel-Buffering", "no")  # nginx would keep it to itself until there is a buffer full
+
+
+def framed(data: str, event: str | None = None) -> str:
+    """Form an event; `data` is JSON text, which has no line breaks, and without a name the event is a `message`."""
+    name = "" if event is None else f"event: {event}\n"
+    return f"{name}data: {data}\n\n"
 
 
 class Answer(Protocol):
@@ -74,12 +91,12 @@ class EventStream:
 
     def ping(self) -> None:
         if not self._is_closing and not self.over.done() and not self._is_writing:
-            self._put(_NOTHING, 0).add_done_callback(_retrieve)
+            self._put(NOTHING, 0).add_done_callback(_retrieve)
 
     def close(self, code: int, reason: str) -> None:
         if self._is_closing or self.over.done():
             return
-        last = _event(to_json({"type": "closed", "code": code, "reason": reason}))
+        last = _event(envelope(ToClient.CLOSED, code=code, reason=reason))
         self._put(last, 0).add_done_callback(_retrieve)
         self._is_closing = True
         self._timer.cancel()
@@ -149,8 +166,7 @@ class EventStream:
 
 
 def _event(message: Message) -> str:
-    """Form the event of a message: JSON text, which has no line breaks."""
-    return f"data: {message if isinstance(message, str) else message.decode('utf-8', 'replace')}\n\n"
+    return framed(message if isinstance(message, str) else message.decode("utf-8", "replace"))
 
 
 def _retrieve(written: Future[None]) -> None:

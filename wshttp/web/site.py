@@ -61,6 +61,7 @@ class Site:
         self.cookie = SessionCookie(self.settings.session.cookie)
         self.envelope = EnvelopeSocket(self.hub, self.callbacks, self.offers)
         self.hub.happenings = self.sessions.happenings
+        self.hub.lives = self.sessions.lives
 
     async def open(self, *, sweep: bool = True) -> None:
         """Open the session list, and read and watch the users file. Before the first request. Raises what `Store.open` does.
@@ -95,8 +96,8 @@ class Site:
 
     def can_log_in(self) -> bool:
         """Whether a client of the API can log in: there are users, and a session that can hold one."""
-        verifiable = self.authenticator is not None and self.authenticator.can_verify
-        return verifiable and not set(LOGIN_IDENTITIES).isdisjoint(self.settings.session.identity)
+        has_users = self.authenticator is not None and self.authenticator.has_users
+        return has_users and not set(LOGIN_IDENTITIES).isdisjoint(self.settings.session.identity)
 
     def offers(self) -> dict[str, Json]:
         """Return what clients of the built-in socket are told that there is."""

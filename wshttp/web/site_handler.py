@@ -46,10 +46,15 @@ class SiteHandler(Methods):
             return
         error = error_of(kwargs)
         found = problem(status_code, error)
+        found.body.update(self.problem_facts())
         for name, value in {**found.headers, **self._challenge(found.status, error)}.items():
             self.set_header(name, value)
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(found.text())
+
+    def problem_facts(self) -> dict[str, Any]:
+        """Return what a problem says besides, such as what had been done when it came."""
+        return {}
 
     def _challenge(self, status: int, error: BaseException | None) -> dict[str, str]:
         """Return how to log in: with Basic where that is asked for; the API must not have browsers pop up a form."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import socket
 from asyncio import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,11 +14,11 @@ from tornado.web import Application
 
 from wshttp.errors import BadRequest, ContentTooLarge, NotFound
 from wshttp.realtime.connection import Connection
-from wshttp.realtime.envelope import read_object
 from wshttp.realtime.format import ENVELOPE, to_json
+from wshttp.realtime.incoming import checked_fields, read_object
 from wshttp.web.admission import admit
 from wshttp.web.api import ApiHandler
-from wshttp.web.event_stream import CONTENT_TYPE, EventStream
+from wshttp.web.event_stream import EventStream, begin
 from wshttp.web.handler import SessionHandler
 
 ENVELOPE_OF_A_POST = 1024
@@ -41,7 +44,7 @@ class Stream(SessionHandler):
         return self.request.method == "GET" and super().starts_session()
 
     async def get(self) -> None:
-        connection = self._connection = await admit(self, self._visit(), subprotocol=None, format=ENVELOPE)
+        connection = self._connection = await admit(self, self._visit(), format=ENVELOPE, over="stream")
         site = self.site
         try:
             self._begin()
@@ -52,9 +55,26 @@ class Stream(SessionHandler):
             connection.lost(None, None)  # unless it is closed already
 
     def _begin(self) -> None:
-        self.set_header("Content-Type", CONTENT_TYPE)
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Accel-Buffering", "no")  # nginx would keep it to itself until there is a buffer full
+        begin(self)
+        self._have_silence_noticed()
+
+    def _have_silence_noticed(self) -> None:
+        """Have the kernel let go of a peer that acknowledges nothing any more: it would try for a quarter of an hour.
+
+        What is written counts as heard when the kernel has it, and a stream has no pong. What is not acknowledged there is
+        soon: a line that means nothing goes out every few seconds.
+        """
+        settings = self.site.settings.websocket
+        stream = getattr(self.request.connection, "stream", None)
+        if (
+            settings.ping_interval
+            and settings.ping_timeout
+            and stream is not None
+            and hasattr(socket, "TCP_USER_TIMEOUT")
+        ):
+            longest = math.ceil(1000 * (settings.ping_interval + settings.ping_timeout))
+            with suppress(OSError):  # a Unix socket, whose other end cannot vanish
+                stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, longest)
 
     def head(self, *args: str, **kwargs: str) -> None:
         """Refuse: what a stream is, only its body says."""
@@ -86,15 +106,15 @@ class Send(ApiHandler):
         """Leave it to the message whether that is activity: a `ping` is none."""
         return False
 
-    def post(self) -> None:
+    async def post(self) -> None:
         ref = self.session.ref
         limit = self.site.settings.websocket.max_message_size
         if limit and len(self.request.body) > limit + ENVELOPE_OF_A_POST:
             raise ContentTooLarge(f"a message has up to {limit} bytes")
-        body = read_object(self.request.body)
+        body = checked_fields(read_object(self.request.body))
         name, message = body.get("connection"), body.get("message")
         if not isinstance(name, str) or not isinstance(message, dict):
             raise BadRequest('the body is {"connection": <its name>, "message": {"type": ...}}')
-        if not self.site.hub.receive(name, ref, to_json(message)):
+        if not await self.site.hub.receive(name, ref, to_json(message)):
             raise NotFound("this session has no such connection")
         self.set_status(202)

@@ -9,7 +9,7 @@ from tornado.httputil import HTTPServerRequest
 
 from wshttp.addresses import bucket
 from wshttp.auth.basic import parse_basic
-from wshttp.auth.tickets import Admission
+from wshttp.auth.tickets import Bearer
 from wshttp.auth.user import User
 from wshttp.config import SessionSettings
 from wshttp.errors import BadCredentials, Forbidden, SessionEnded, UsageError
@@ -41,7 +41,7 @@ class Visit:
         self._ended = False
         """This visit has ended its session."""
         self._presented: Presented | None = None
-        self._admission: Admission | None = None
+        self._bearer: Bearer | None = None
         self._cookies: list[str] = []
         self._token: str | None = None
 
@@ -87,7 +87,7 @@ class Visit:
         if not self._settings.enabled:
             return
         if ticket:
-            self._admission = await self._redeem()
+            self._bearer = await self._redeem()
         touch = touch and "http" in self._settings.touch
         try:
             self._found = await identity.recognise(self._site.sessions, self._present(), touch=touch)
@@ -101,15 +101,15 @@ class Visit:
         self.ended_reason = self._found.invalid.reason if self._found.invalid else None
         self._forget_cookies()
 
-    async def _redeem(self) -> Admission | None:
+    async def _redeem(self) -> Bearer | None:
         """Take the ticket in the query, if there is one; it is gone then, whatever comes of the request."""
         presented = self._request.query_arguments.get("ticket", [])
         if not presented or self._site.tickets is None:
             return None
-        admission = await self._site.tickets.redeem(presented[-1].decode("latin-1"))
-        if admission is None:
+        bearer = await self._site.tickets.redeem(presented[-1].decode("latin-1"))
+        if bearer is None:
             raise SessionEnded(None, None, "the ticket is unknown, was used, or is too old; get another one")
-        return admission
+        return bearer
 
     async def begin(self, *, auto_start: bool, anew: bool = False) -> None:
         """Settle what an ended or unknown id leads to, and start a session where there is none.
@@ -211,7 +211,7 @@ class Visit:
                 user_agent=request.headers.get("User-Agent"),
                 tokens=self._tokens(),
                 verified=self.verified,
-                admission=self._admission,
+                bearer=self._bearer,
             )
         return self._presented
 

@@ -8,7 +8,8 @@ A call that is sent again after a lost connection is applied once: its answer is
 the link may send it, and five seconds more. A call that raises `StoreUnavailable` may have been applied, or be so yet: a
 counter may then be higher than anybody was told, a value gone that nobody got; never lower, and never given out twice.
 
-Memory is bounded by the number of keys, as in `memory_shared`, and the server forgets what expires by itself.
+Memory is bounded by the number of keys, and of bytes where that is given, as in `memory_shared`; the server forgets what
+expires by itself.
 Where a new key would be too many, the one goes that has not been used for the longest time, not the one that expires
 soonest: whoever fills the memory with long-lived keys does not thereby wash away the counter that holds him back.
 Among the keys that count are some that have expired, at most about as many as those that live.
@@ -52,7 +53,8 @@ _READ = _script("read")
 class RedisShared:
     """Counters, one-time values and bounded lists of all nodes whose links lead to one server.
 
-    `timeout` is that of the link. `max_keys` bounds all three together (default 100,000, some 35 MB of counters).
+    `timeout` is that of the link. `max_keys` bounds all three together (default 100,000, some 35 MB of counters),
+    `max_bytes` the bytes that their callers gave them (default 0: no bound).
     `node` is a name that no other object has had; `None`: any.
     A key is of one kind: to use it as another raises `UsageError`, except that `put` replaces whatever is there.
     Those of another `part` have keys and a bound of their own.
@@ -66,6 +68,7 @@ class RedisShared:
         *,
         timeout: float = 2.0,
         max_keys: int = 100_000,
+        max_bytes: int = 0,
         node: str | None = None,
         part: str = "shared",
     ) -> None:
@@ -74,12 +77,12 @@ class RedisShared:
         self._link = link
         self._root = f"{{{prefix}}}:{part}:1"
         self._resent_for = _milliseconds(timeout + ANSWERS_KEPT)
-        self._max_keys = max_keys
+        self._bounds = (max_keys, max_bytes)
         node = node or secrets.token_hex(6)
         self._calls = (f"{node}.{number:x}" for number in count())
 
     async def add(self, key: str, amount: int = 1, *, ttl: float) -> int:
-        return int(await self._run(_ADD, key, amount, _milliseconds(ttl), self._max_keys))
+        return int(await self._run(_ADD, key, amount, _milliseconds(ttl), *self._bounds))
 
     async def counter(self, key: str) -> tuple[int, float]:
         value, left = await self._run(_COUNTER, key)
@@ -89,19 +92,19 @@ class RedisShared:
         await self._run(_FORGET, key)
 
     async def put(self, key: str, value: bytes, *, ttl: float) -> None:
-        await self._run(_PUT, key, value, _milliseconds(ttl), self._max_keys)
+        await self._run(_PUT, key, value, _milliseconds(ttl), *self._bounds)
 
     async def take(self, key: str) -> bytes | None:
         value: bytes | None = await self._run(_TAKE, key)
         return value
 
-    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float) -> int:
+    async def append(self, key: str, item: bytes, *, maximum: int, ttl: float, max_bytes: int = 0) -> int:
         if maximum < 1:
             raise UsageError("maximum must be 1 or more")
-        return int(await self._run(_APPEND, key, item, maximum, _milliseconds(ttl), self._max_keys))
+        return int(await self._run(_APPEND, key, item, maximum, _milliseconds(ttl), max_bytes, *self._bounds))
 
-    async def read(self, key: str, after: int = 0) -> tuple[int, list[bytes]]:
-        oldest, items = await self._run(_READ, key, after)
+    async def read(self, key: str, after: int = 0, *, max_bytes: int = 0) -> tuple[int, list[bytes]]:
+        oldest, items = await self._run(_READ, key, after, max_bytes)
         return oldest, items
 
     async def _run(self, script: Script, key: str, *arguments: bytes | int) -> Any:

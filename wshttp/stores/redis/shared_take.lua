@@ -2,7 +2,7 @@
 return once(function()
   local value = redis.call('LPOP', key) -- its only item; the list is gone with it
   if value then
-    redis.call('ZREM', index, name)
+    drop(name)
   end
   return value
 end)
