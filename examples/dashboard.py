@@ -17,6 +17,7 @@ from wshttp import Response, Server
 PAGE = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
 
 server = Server.from_config(None, overrides=["session.identity=[cookie]"])
+publishing = set()  # a task that nobody holds may be collected before it is done
 
 
 @server.get("/")
@@ -43,12 +44,13 @@ async def publish_numbers():
 
 @server.on_startup
 async def begin(server):
-    server.numbers = asyncio.create_task(publish_numbers())
+    publishing.add(asyncio.create_task(publish_numbers()))
 
 
 @server.on_shutdown
 async def stop(server):
-    server.numbers.cancel()
+    for task in publishing:
+        task.cancel()
 
 
 if __name__ == "__main__":

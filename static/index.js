@@ -1,14 +1,13 @@
 // The tour: everything on this page is what the client tells, and what the visitor does with it.
 
-import { connect } from "./wshttp.js";
 import { Network } from "./network.js";
 
 const PREFIX = document.documentElement.dataset.api;
+const { connect } = await import(`${PREFIX}/wshttp.js`); // a page that knows its prefix imports it by name
 const KEPT_MESSAGES = 200;
 const KEPT_LINES = 100;
 const DROPPED_FOR = 5; // seconds
 const HUES = 6;
-const FROM_THE_BEGINNING = { life: "", offset: 0 }; // no life has this name, so all that is kept of the present one comes
 const TRANSPORTS = { websocket: "WebSocket", stream: "server-sent events" };
 const TITLE = document.title;
 
@@ -50,11 +49,11 @@ function howOften(times) {
 // --- what is told to the visitor ------------------------------------------------------------------------
 
 /** What wants attention, the most urgent first: only that is shown. */
-const notices = { connection: null, warning: null, problem: null };
+const notices = { connection: null, warning: null, message: null, problem: null };
 
 function notice(kind, text, button = null) {
   notices[kind] = text && { text, button };
-  const urgent = notices.connection ?? notices.warning ?? notices.problem;
+  const urgent = notices.connection ?? notices.warning ?? notices.message ?? notices.problem;
   if (element("banner-text").textContent !== (urgent?.text ?? "")) show("banner-text", urgent?.text ?? "");
   if (!urgent?.button && document.activeElement === element("banner-button")) element("stay").focus();
   element("banner-button").hidden = !urgent?.button;
@@ -117,18 +116,24 @@ function showSession(session) {
   element("stay").disabled = element("end").disabled = !isThere;
   element("end").textContent = user ? "Log out" : "End session";
   tellChanges(session);
-  if (ref !== shown.ref) longest = 1;
+  if (ref !== shown.ref) begin();
   shown = { ref, user, connections };
   showLogin();
   showMembers();
   showCountdown();
 }
 
+/** It is another session, or none: what was shown of the one before is over. */
+function begin() {
+  longest = 1;
+  showCounter(0);
+}
+
 function tellChanges({ ref, user, connections, createdAt }) {
   if (ref === null) return;
   if (ref !== shown.ref) tell(`This page has a session, begun at ${createdAt.toLocaleTimeString()}.`);
   else if (user && user !== shown.user) tell(`Logged in as ${user}: the same session, with a new token.`);
-  else if (connections && shown.connections && connections !== shown.connections) tell(`The session has ${connections} open ${connections === 1 ? "socket" : "sockets"}.`);
+  else if (connections && shown.connections && connections !== shown.connections) tell(`The session has ${connections} open ${connections === 1 ? "connection" : "connections"}.`);
   if (user) seen("login");
   if (connections > 1) seen("tabs");
 }
@@ -177,6 +182,54 @@ async function done(promise) {
   return promise.then(() => true, () => false);
 }
 
+// --- what the session holds -----------------------------------------------------------------------------
+
+let counter = 0;
+const ways = new Set();
+const WAYS = { request: "over HTTP", message: "over the socket" };
+
+function showCounter(value) {
+  counter = value;
+  show("counter", String(counter));
+}
+
+/** Whether the server counts: `wshttp.demo` does, which settings may name. Asked so that no is an answer, too. */
+async function isCounting() {
+  const { headers } = await client.fetch("/counter", { method: "OPTIONS" });
+  return (headers.get("Allow") ?? "").includes("POST");
+}
+
+async function showCounting() {
+  if (!(await isCounting())) return;
+  const { ref } = client.session;
+  const told = await (await client.fetch("/counter")).json();
+  element("counting").hidden = document.querySelector("[data-step=count]").hidden = false;
+  if (ref === client.session.ref) showCounter(Math.max(counter, told.counter));
+}
+
+/** It was raised, here or in another tab; two that come at once may come in any order. */
+function counted({ counter: value, by }) {
+  showCounter(Math.max(counter, value));
+  tell(`Counted to ${value}, ${WAYS[by]}.`);
+  ways.add(by);
+  if (ways.size === 2) seen("count");
+}
+
+async function countOverHttp() {
+  const response = await client.fetch("/counter", { method: "POST" }).catch(() => null);
+  if (!response?.ok) tell("The request to count was in vain.");
+}
+
+/** What the server has for this session alone: its counter, or a message from whoever runs it. */
+client.on("message", ({ topic, data }) => {
+  if (topic !== null) return;
+  if (Number.isInteger(data?.counter) && data.by in WAYS) return counted(data);
+  const text = `A message to you: ${typeof data === "string" ? data : JSON.stringify(data)}`;
+  tell(text);
+  notice("message", text, { label: "Close", act: () => notice("message", null) });
+  seen("message");
+});
+
 // --- the log-in -----------------------------------------------------------------------------------------
 
 let isLoggingIn = false; // what goes wrong then is told beside the form
@@ -185,7 +238,10 @@ function showLogin() {
   const { login } = client.socket.offers;
   element("login").hidden = client.session.user !== null || login === undefined;
   element("login-form").hidden = !login;
-  element("login-how").open ||= login === false;
+  element("login-how").hidden = login !== false;
+  for (const hint of document.querySelectorAll(".user-first")) hint.hidden = login !== false;
+  if (login) element("admin").href = `${PREFIX}/admin/`;
+  else element("admin").removeAttribute("href");
 }
 
 async function logIn(event) {
@@ -219,6 +275,7 @@ const STATES = {
 };
 
 let returns = -1; // the first time is none
+let attempts = 0; // that are made at once
 
 client.on("state", ({ state, via, why }) => {
   element("state").dataset.state = state;
@@ -231,6 +288,7 @@ client.on("state", ({ state, via, why }) => {
   if (state === "open") notice("connection", null);
   if (state === "waiting") notice("connection", `${why} This page comes back by itself.`, { label: "Now", act: () => client.socket.open() });
   if (state === "closed") notice("connection", why, beginning());
+  if (state === "waiting") hurry();
 });
 
 /** What is left to do where the connection does not come back by itself. */
@@ -244,8 +302,10 @@ client.on("open", ({ via }) => {
   show("returns", howOften(returns));
   tell(`Connected by ${TRANSPORTS[via]}.`);
   if (via === "stream") seen("block");
+  attempts = 0;
   notice("problem", null);
   showLogin();
+  void done(showCounting());
 });
 
 client.on("gap", ({ topic, missed }) => {
@@ -259,13 +319,13 @@ client.on("error", ({ code, message }) => {
 });
 
 function drop() {
-  element("drop").disabled = true;
+  element("drop").disabled = element("block").disabled = true;
   tell(`The connection is dropped for ${DROPPED_FOR} s.`);
   room.wasDropped = true;
   network.cut();
   setTimeout(() => {
     network.mend();
-    element("drop").disabled = false;
+    element("drop").disabled = element("block").disabled = false;
   }, DROPPED_FOR * 1000);
 }
 
@@ -276,7 +336,15 @@ function block() {
   button.dataset.blocked = "yes";
   button.textContent = "Allow WebSockets";
   tell("WebSockets are blocked: after two attempts the page does without.");
+  attempts = 3; // two of a WebSocket, and the stream
   network.blockWebSockets();
+}
+
+/** Come back at once, since this is a demonstration: a network that fails by itself is given time. */
+function hurry() {
+  if (attempts === 0) return;
+  attempts -= 1;
+  queueMicrotask(() => client.socket.open());
 }
 
 // --- rooms ----------------------------------------------------------------------------------------------
@@ -289,7 +357,7 @@ function enter(name) {
   const entered = (room = { name, topic: `room.${name}`, isFull: false, wasDropped: false, missed: 0 });
   element("message-list").replaceChildren();
   showMembers();
-  void done(client.subscribe(room.topic, (data, message) => entered === room && heard(data, message), { after: FROM_THE_BEGINNING }));
+  void done(client.subscribe(room.topic, (data, message) => entered === room && heard(data, message), { after: "beginning" }));
 }
 
 function heard(data, { from }) {
@@ -364,7 +432,9 @@ element("stay").addEventListener("click", stay);
 element("end").addEventListener("click", () => done(client.endSession()));
 element("drop").addEventListener("click", drop);
 element("block").addEventListener("click", block);
-element("admin").href = `${PREFIX}/admin/`;
+element("count-request").addEventListener("click", countOverHttp);
+element("count-message").addEventListener("click", () => done(client.send("count")));
+element("module").href = `${PREFIX}/wshttp.js`;
 recall();
 showLogin();
 enter(document.querySelector("[name=room]:checked").value);

@@ -22,7 +22,7 @@ class InMemory:
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[Shared]:
         self.clock = FakeClock()
-        yield MemoryShared.for_clients(self.clock)
+        yield MemoryShared(self.clock)
 
     def let_pass(self, seconds: float) -> None:
         self.clock.advance(seconds)

@@ -2,8 +2,8 @@
 
     errors, config  <-  sessions  <-  stores, realtime, auth  <-  web  <-  server  <-  cli
 
-`engine` stands beside, known to `network` alone; `addresses` and `logs` are as low as `errors`, and `collector` knows
-nobody. `network`, `process` and `setup` are what `server` is wired from.
+`engine` stands beside, known to `network` alone; `addresses` and `logs` are as low as `errors`, and `collector` and
+`demo` know nobody. `network`, `process` and `setup` are what `server` is wired from.
 The imports are read, not run: those inside functions count, too, and those for the type checker alone, which never
 run, do not.
 """
@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": MIDDLE,
     "engine": {"errors", "addresses", "config"},
     "collector": set(),
+    "demo": set(),
     "network": LOWER | {"engine"},
     "workers": LOWEST | {"network"},
     "process": LOWEST | {"collector", "workers"},
@@ -45,8 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rate_sharing": LOWER,
     "setup": {"errors"},
     "server": MIDDLE | {"web", "network", "process", "setup", "backing", "rate_sharing"},
-    "admin_client": {"errors"},
-    "cli_sessions": {"errors", "admin_client"},
+    "admin_answers": set(),
+    "admin_client": {"errors", "admin_answers"},
+    "cli_sessions": {"errors", "admin_answers", "admin_client"},
     "cli": MIDDLE | {"web", "server", "cli_sessions"},
     "testing": {"errors", "sessions", "stores", "realtime"},
     "pytest_plugin": set(),
@@ -68,6 +70,7 @@ OUTSIDE: dict[str, set[str]] = {
     "web": {"tornado", "multipart", "prometheus_client"},
     "engine": {"tornado"},
     "collector": set(),
+    "demo": set(),
     "network": {"tornado"},
     "workers": set(),
     "process": set(),
@@ -75,7 +78,8 @@ OUTSIDE: dict[str, set[str]] = {
     "rate_sharing": set(),
     "setup": set(),
     "server": set(),
-    "admin_client": set(),
+    "admin_answers": {"pydantic"},
+    "admin_client": {"pydantic"},
     "cli_sessions": {"typer"},
     "cli": {"tornado", "typer"},
     "testing": set(),

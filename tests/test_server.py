@@ -20,6 +20,7 @@ from wshttp.engine.listeners import RESERVED_FILES
 from wshttp.errors import UsageError
 from wshttp.realtime.broker import MemoryBroker, MemoryExchange
 from wshttp.sessions.clock import Clock
+from wshttp.stores.kept import in_memory
 from wshttp.stores.memory_shared import MemoryShared
 from wshttp.testing import FakeClock
 
@@ -168,8 +169,7 @@ async def test_servers_of_one_program_hear_each_other(clock: FakeClock) -> None:
 
 
 def _backing(store: MemoryStore, clock: FakeClock, exchange: MemoryExchange | None = None) -> Backing:
-    kept = MemoryShared.for_clients(clock)
-    return Backing(store, MemoryShared(clock), kept, MemoryBroker(exchange or MemoryExchange()))
+    return Backing(store, MemoryShared(clock), in_memory(clock), MemoryBroker(exchange or MemoryExchange()))
 
 
 async def test_hosts_are_any_where_the_network_can_connect() -> None:

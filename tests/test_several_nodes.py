@@ -130,7 +130,7 @@ async def test_messages_and_presence_span_nodes(redis_server: RedisServer, redis
             await read(two, "presence")
             joined = await read(one, "joined")
             hub = several.servers[1].hub
-            await until(lambda: len(hub.members("room")) == 2)
+            await until(lambda: len(hub.topics.members("room")) == 2)
             await two.send(json.dumps({"type": "publish", "topic": "room", "data": "hello", "id": 2}))
             for socket in (one, two):
                 message = await read(socket, "message")

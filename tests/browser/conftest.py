@@ -71,10 +71,10 @@ def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path, users_file: Path) -> Iterator[Serve]:
-    """Start servers of the demo page: with a user, and with settings, section by section."""
+    """Start servers of the demo page: with a user and its counter, and with settings, section by section."""
     with ExitStack() as stopping:
 
-        def start(port: int = 0, **sections: dict[str, Any]) -> Process:
+        def start(port: int = 0, app: str | None = "wshttp.demo:setup", **sections: dict[str, Any]) -> Process:
             settings: dict[str, dict[str, Any]] = {
                 "session": {"identity": ["credentials", "cookie"]},
                 "auth": {"users_file": str(users_file)},
@@ -84,7 +84,7 @@ def serve(tmp_path: Path, users_file: Path) -> Iterator[Serve]:
             for name, section in sections.items():
                 settings[name] = settings.get(name, {}) | section
             path = tmp_path / "settings.yaml"
-            path.write_text(yaml.safe_dump(settings))
+            path.write_text(yaml.safe_dump({"app": app} | settings))
             process = stopping.enter_context(serving("--config", str(path), port=port))
             assert process.port  # it listens
             return process

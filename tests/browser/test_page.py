@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from browsing import basic
 from narrow_network import without_websockets
 from processes import ROOT, serving
+from redis_servers import RedisServer
 from visiting import (
     DESKTOP,
     PASSWORD,
@@ -51,6 +55,61 @@ def test_page_and_socket_share_a_session(serve: Serve, visit: Visit) -> None:
     page.locator("[data-step=tabs][data-seen]").wait_for()
     second.close()
     page.locator("#connections", has_text="1").wait_for()
+    assert visitor.faults == []
+
+
+@pytest.mark.feature("W1")
+def test_counter_is_raised_over_http_and_over_the_socket(serve: Serve, visit: Visit) -> None:
+    """A request of one tab and a message of the other raise the same value, which both show; a new session has none."""
+    visitor = visit()
+    server = serve()
+    first, second = visitor.arrive(server.address), visitor.arrive(server.address)
+    first.get_by_role("button", name="Add one over HTTP").click()
+    second.locator("#counter", has_text="1").wait_for()
+    second.get_by_role("button", name="Add one over the socket").click()
+    for page in (first, second):
+        page.locator("#counter", has_text="2").wait_for()
+        page.locator("#log li", has_text="Counted to 2, over the socket.").wait_for()
+        page.locator("[data-step=count][data-seen]").wait_for()
+    late = visitor.arrive(server.address)
+    late.locator("#counter", has_text="2").wait_for()
+    late.get_by_role("button", name="End session").click()
+    late.get_by_role("button", name="Begin a new session").click()
+    wait_for_state(late, "open")
+    late.locator("#counter", has_text="0").wait_for()
+    assert visitor.faults == []
+
+
+def test_counter_is_not_shown_where_the_server_has_none(serve: Serve, visit: Visit) -> None:
+    """Without `wshttp.demo` the page asks once, and is the same but for what needs it."""
+    visitor = visit()
+    page = visitor.arrive(serve(app=None).address)
+    asked = "performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/counter')).length"
+    page.wait_for_function(f"{asked} > 0")
+    assert page.locator("#counting").is_hidden()
+    assert page.locator("[data-step=count]").is_hidden()
+    assert page.evaluate(asked) == 1
+    assert visitor.faults == []
+
+
+@pytest.mark.feature("A2", "W3")
+def test_message_of_an_administrator_is_seen(serve: Serve, visit: Visit) -> None:
+    """It is shown as it was written, until it is closed, and ticked off in the tour."""
+    visitor = visit()
+    server = serve()
+    page = visitor.arrive(server.address)
+    for message, shown in (("Back in <b>five</b> minutes", None), ({"at": 12}, '{"at":12}')):
+        told = server.request(
+            "POST",
+            "/wshttp/admin/api/broadcast",
+            json.dumps({"message": message}),
+            headers={"Authorization": basic(USER, PASSWORD), "Content-Type": "application/json"},
+        )
+        assert told.status == 200
+        page.get_by_role("alert").get_by_text(f"A message to you: {shown or message}").wait_for()
+        page.get_by_role("alert").get_by_role("button", name="Close").click()
+        page.locator("#banner").wait_for(state="hidden")
+    page.locator("[data-step=message][data-seen]").wait_for()
     assert visitor.faults == []
 
 
@@ -209,6 +268,31 @@ def test_page_comes_back_to_a_server_that_was_restarted(serve: Serve, visit: Vis
     assert page.locator("#returns").inner_text() == "once"
 
 
+@pytest.mark.feature("C5", "W9")
+def test_page_resumes_when_its_server_is_back(
+    serve: Serve, visit: Visit, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    """What was said at another server while its own was away is there afterwards, once and in order; so is the session."""
+    store = {"kind": "redis", "url": redis_server.url(), "prefix": redis_prefix}
+    own, other = serve(store=store), serve(store=store)
+    page, talker = visit().arrive(own.address), visit().arrive(other.address)
+    ref = page.locator("#ref").inner_text()
+    say(talker, "before")
+    page.locator("#message-list li", has_text="before").wait_for()
+    own.kill()
+    wait_for_state(page, "waiting")
+    for text in ("one", "two", "three"):
+        say(talker, text)
+    talker.locator("#message-list li", has_text="three").wait_for()
+    serve(port=own.port, store=store)
+    wait_for_state(page, "open")
+    say(talker, "after")
+    for each in (page, talker):
+        each.locator("#message-list li", has_text="after").wait_for()
+        assert [text.split()[-1] for text in said(each)] == ["before", "one", "two", "three", "after"]
+    assert page.locator("#ref").inner_text() == ref
+
+
 def test_page_goes_on_with_a_new_session_where_the_server_forgot_the_old(serve: Serve, visit: Visit) -> None:
     """Sessions in memory are gone with the process: the page says that its own has ended, and has another."""
     first = serve()
@@ -255,11 +339,30 @@ def test_button_blocks_websockets_and_allows_them_again(serve: Serve, visit: Vis
     assert page.locator("[data-step=block][data-seen]").count() == 1, "a reload keeps what was seen"
 
 
-def test_page_that_offers_no_log_in_says_how_to_get_one(serve: Serve, visit: Visit) -> None:
-    """There is no form that could never work."""
-    page = visit().arrive(serve(auth={"users_file": None}).address)
+@pytest.mark.parametrize("file", ["empty", "missing", "none"])
+def test_page_without_users_says_how_to_get_one(serve: Serve, visit: Visit, tmp_path: Path, file: str) -> None:
+    """There is no form that could never work, and no way to a page that asks for a password that nobody has."""
+    path = tmp_path / "nobody.htpasswd"
+    if file == "empty":
+        path.touch(mode=0o600)
+    server = serve(auth={"users_file": None if file == "none" else str(path)})
+    page = visit().arrive(server.address)
     page.get_by_text("wshttp passwd").wait_for()
     assert page.locator("#login-form").is_hidden()
+    assert page.locator("#admin").get_attribute("href") is None
+    assert page.get_by_text("Make a user first").count() == 2
+
+
+def test_blocked_websocket_right_after_a_drop_is_not_waited_for(serve: Serve, visit: Visit) -> None:
+    """The button shows what it is there for at once: here, whoever waited for the back-off would wait for ever."""
+    visitor = visit()
+    visitor.context.add_init_script("Math.random = () => 1e9")
+    page = visitor.arrive(serve().address)
+    page.get_by_role("button", name="Drop it for 5 s").click()
+    wait_for_state(page, "waiting")
+    wait_for_state(page, "open")
+    page.get_by_role("button", name="Block WebSockets").click()
+    page.locator("#state", has_text="Connected by server-sent events").wait_for()
 
 
 def test_text_of_others_is_never_markup(serve: Serve, visit: Visit) -> None:
@@ -299,13 +402,25 @@ def test_everything_can_be_reached_by_keyboard(serve: Serve, visit: Visit) -> No
     """Tab goes through links, buttons, fields and the scrolling lists; what has the focus can be seen."""
     page = visit().arrive(serve().address)
     reached = set()
-    for _ in range(30):
+    for _ in range(35):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
         assert page.evaluate(
             "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none' || document.activeElement.type === 'radio'"
         )
-    assert {"admin", "stay", "end", "drop", "block", "login-user", "login-password", "messages", "chat-text"} <= reached
+    assert {
+        "admin",
+        "count-request",
+        "count-message",
+        "stay",
+        "end",
+        "drop",
+        "block",
+        "login-user",
+        "login-password",
+        "messages",
+        "chat-text",
+    } <= reached
 
 
 def test_shipped_files_name_no_other_host() -> None:
@@ -315,6 +430,31 @@ def test_shipped_files_name_no_other_host() -> None:
         assert "http://" not in text.replace("http://www.w3.org", "")
         assert "https://" not in text
     assert PASSWORD not in (ROOT / "static" / "index.html").read_text()
+
+
+@pytest.mark.feature("W1")
+@pytest.mark.parametrize("subprotocol", [', "wshttp.v1"', ""], ids=["wshttp.v1", "none"])
+def test_plain_websocket_works_without_the_client(serve: Serve, visit: Visit, subprotocol: str) -> None:
+    """The lines that docs/howto/browser.md shows, on a page that has never heard of the client; its cookie is its session."""
+    guide = (ROOT / "docs" / "howto" / "browser.md").read_text().partition("## Without the client")[2]
+    lines = guide.partition("```js\n")[2].partition("```")[0]
+    assert ', "wshttp.v1")' in lines
+    page = visit().open(f"{serve().address}/wshttp/session")
+    assert page.evaluate("document.scripts.length") == 0
+    told = page.evaluate(
+        f"""async () => {{
+            const told = [];
+            const console = {{ log: (message) => told.push(message) }};
+            {lines.replace(', "wshttp.v1"', subprotocol)}
+            while (!told.some(({{ type }}) => type === "resumed")) await new Promise(requestAnimationFrame);
+            socket.send(JSON.stringify({{ type: "publish", topic: "room.1", data: "hello" }}));
+            while (!told.some(({{ type }}) => type === "message")) await new Promise(requestAnimationFrame);
+            return told;
+        }}"""
+    )
+    assert told[0]["type"] == "welcome"
+    assert told[0]["session"]["ref"] == page.evaluate("JSON.parse(document.body.innerText).ref")
+    assert [each["data"] for each in told if each["type"] == "message"] == ["hello"]
 
 
 @pytest.mark.feature("U4")

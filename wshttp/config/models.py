@@ -318,7 +318,7 @@ class SessionSettings(Section):
     max_sessions_per_user: Count = live(0, "Sessions per logged-in user.\n`0`: no limit.")
     max_sessions_per_ip: Count = live(0, "Sessions per client address (IPv6: per prefix).\n`0`: no limit.")
     max_connections_per_session: Count = live(
-        100, "Open WebSockets per session; one above it is answered 429.\n`0`: no limit."
+        100, "Open WebSockets and streams per session; one above it is answered 429.\n`0`: no limit."
     )
     on_limit: Annotated[OnLimit, choice(OnLimit)] = live(
         "oldest",
@@ -466,13 +466,20 @@ class WebSocketSettings(Section):
         100,
         "How many messages are kept per topic, so that a client whose connection dropped is given what it missed.\n"
         "They are kept for an hour or two after the last one; of messages above 64 KiB only that there was one.\n"
+        "They take up to 1 MiB per topic, and up to 128 MiB in all, with Redis those of all servers: then those go that "
+        "were not used for longest.\n"
+        "One user, or one address of anonymous clients, begins histories of up to 100 topics in two hours; on more, "
+        "messages go out without being kept. What the application publishes is not counted.\n"
         "With Redis, each message that is published then takes a round trip more.\n"
         "`0`: none, and clients are not told whether they missed anything.",
     )
     queue: Count = live(
         100,
         "How many messages that the application sends with `queue=True` are kept for a session while it has no "
-        "connection; of more, the oldest are dropped.\n"
+        "connection; of more, or of more than 1 MiB in all, the oldest are dropped. One message has up to "
+        "`max_message_size`.\n"
+        "All that waits takes up to 64 MiB; above it, the queues go that were not used for longest.\n"
+        "They wait in Redis, or else in memory: with `sqlite`, too, they are gone with the process.\n"
         "`0`: none.",
     )
 
