@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -19,6 +20,25 @@ pytestmark = pytest.mark.feature("C5")
 
 def messages(kept: Any) -> list[bytes]:
     return [item.message for item in kept.items]
+
+
+class Meanwhile:
+    """A store to which something is done just before the next message gets there, once it is armed."""
+
+    def __init__(self, shared: Any, something: Callable[[], Awaitable[Any]]) -> None:
+        self._shared = shared
+        self._something = something
+        self.armed = False
+        self.told: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shared, name)
+
+    async def append(self, key: str, *args: Any, **options: Any) -> int:
+        if self.armed and key.startswith("history:"):
+            self.armed = False
+            self.told = await self._something()
+        return int(await self._shared.append(key, *args, **options))
 
 
 class _History:
@@ -136,6 +156,24 @@ class _History:
             after = await here.append("chat", b"2", 10)
             missed = await there.since("chat", back)
             assert after == Place(back.life, 1)
+            assert (messages(missed), missed.whole) == ([b"2"], True)
+
+    async def test_life_that_is_dropped_before_a_message_gets_it_in_the_next(self) -> None:
+        """Another node begins the next one while the message is on its way: it is kept there, too, where it is looked for."""
+        async with self.shared() as shared:
+            there = self.node(shared)
+
+            async def next_life() -> Place:
+                await shared.forget(history_module._life_of("chat"))
+                return (await there.since("chat", None)).last
+
+            meanwhile = Meanwhile(shared, next_life)
+            here = self.node(meanwhile)
+            await here.append("chat", b"1", 10)
+            meanwhile.armed = True
+            after = await here.append("chat", b"2", 10)
+            missed = await there.since("chat", meanwhile.told)
+            assert after == Place(meanwhile.told.life, 1)
             assert (messages(missed), missed.whole) == ([b"2"], True)
 
     async def test_what_was_missed_comes_in_slices(self) -> None:

@@ -19,8 +19,9 @@ Who begins a life pays for it: on behalf of one client, `MAX_BEGUN` topics get o
 has no place and is kept for nobody, until somebody else begins theirs. So nobody washes away, by names that he makes up,
 what is kept of the topics of others. What the application publishes is not counted.
 
-Before each message the store is asked which life it is: what makes room there drops the longest unused, so that a list of
-lives that is not looked at would go before its messages, and nodes would go on in different lives.
+After each message the store is asked which life it is, and a message that came too late for its life is kept once more, in
+the next: what makes room in the store drops the longest unused, so that a list of lives that is not looked at would go
+before its messages, and nodes would go on in different lives.
 
 Offsets begin anew when a list is forgotten; then another life begins, under another name. A publisher keeps a life going
 (`LIFE`) and then appends, and the list outlives that; so there is no list of a past life under a present name. Where a
@@ -161,10 +162,13 @@ class History:
             offset = await self._shared.append(
                 _list_of(known.life), item, maximum=maximum, max_bytes=max_bytes, ttl=2 * LIFE
             )
-            if offset > before:
+            if offset <= before:  # the list is not what it was: offsets come for the second time
+                await self._end_life(topic, known.life)
+            elif await self._life(topic, payer) == known.life:
                 known.last = max(known.last, offset)
                 return Place(known.life, offset)
-            await self._end_life(topic, known.life)  # the list is not what it was: offsets come for the second time
+            else:  # it was over by then: nobody looks for the message there
+                self._known.pop(topic, None)
 
     def note(self, topic: str, place: Place) -> None:
         """Take note of how far a topic is, as others say: offsets that are given out below that are wrong."""
@@ -223,14 +227,14 @@ class History:
 
     async def _known_life(self, topic: str, payer: str | None) -> _Known | None:
         """Return the life that a message is to be appended to, and have it go on."""
+        known = self._known.get(topic)
+        now = self._clock.monotonic()
+        if known is not None and now < known.until:
+            self._known.move_to_end(topic)
+            return known
         begun = await self._life(topic, payer)
         if begun is None:
             return None
-        known = self._known.get(topic)
-        now = self._clock.monotonic()
-        if known is not None and known.life == begun and now < known.until:
-            self._known.move_to_end(topic)
-            return known
         await self._shared.append(_life_of(topic), begun.encode(), maximum=_NAMES, ttl=LIFE)
         life = await self._life(topic) or begun  # another one, if that list was forgotten and begun anew in between
         known = self._known.get(topic)
