@@ -466,11 +466,11 @@ class WebSocketSettings(Section):
         100,
         "How many messages are kept per topic, so that a client whose connection dropped is given what it missed.\n"
         "They are kept for an hour or two after the last one; of messages above 64 KiB only that there was one.\n"
-        "They take up to 1 MiB per topic, and up to 128 MiB in all, with Redis those of all servers: then those go that "
-        "were not used for longest.\n"
+        "They take up to 1 MiB per topic, 128 KiB where a client publishes, and up to 128 MiB in all, with Redis those of "
+        "all servers: then those go that were not used for longest.\n"
         "One user, or one address of anonymous clients, begins histories of up to 100 topics in two hours; on more, "
         "messages go out without being kept. What the application publishes is not counted.\n"
-        "With Redis, each message that is published then takes a round trip more.\n"
+        "With Redis, each message that is published then takes two round trips more.\n"
         "`0`: none, and clients are not told whether they missed anything.",
     )
     queue: Count = live(
