@@ -34,7 +34,16 @@ test: .venv/installed-test .venv/installed-node redis-server chromium ## lint, f
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
-	WSHTTP_NODE_MODULES="$$(pwd -P)/.venv/node/node_modules" $(VENV_PYTHON) -m pytest $(ARGS)
+	@$(if $(strip $(ARGS)),$(PYTEST) $(ARGS),$(TEST_ALL))
+
+PYTEST = WSHTTP_NODE_MODULES="$$(pwd -P)/.venv/node/node_modules" $(VENV_PYTHON) -m pytest
+
+# A browser waits more than it works: its tests run beside the others, and are printed after them.
+define TEST_ALL
+$(PYTEST) tests/browser > .venv/browser.log 2>&1 & browser=$$!; \
+$(PYTEST) --ignore=tests/browser; others=$$?; \
+wait $$browser; pages=$$?; cat .venv/browser.log; exit $$((others + pages))
+endef
 
 # The size of the long runs in per cent; the full one takes half an hour.
 FAULTS ?= 100
