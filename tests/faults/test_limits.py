@@ -17,7 +17,7 @@ from faults.http_connection import Answer, HttpConnection
 from faults.sizes import size
 from faults.verdict import Allowed, Verdict
 
-CLIENTS = size(2000, small=100)
+CLIENTS = size(2000, small=200)
 """Half of them log in, half are anonymous."""
 
 USERS = [f"user-{number}" for number in range(CLIENTS // 40)]

@@ -16,7 +16,7 @@ from faults.sizes import size
 from processes import PATIENCE, environment
 from redis_servers import RedisServer
 
-RACES = size(100_000, small=500)
+RACES = size(100_000, small=1000)
 AT_ONCE = 100
 NAMES = ("a", "b", "c")
 

@@ -16,7 +16,7 @@ from faults.http_connection import HttpConnection
 from faults.load import Socket
 from faults.sizes import size
 
-INCREMENTS = size(100_000, small=1500)
+INCREMENTS = size(100_000, small=3000)
 LOG_OUTS = size(300, small=10)
 CLIENTS = 4
 """On each node."""

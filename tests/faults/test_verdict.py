@@ -131,6 +131,20 @@ def test_power_cut_undoes_what_was_told_in_its_window_only() -> None:
     assert faults([line("start", 9)], [hit(1, 10, ref="")], lost=lost) == []
 
 
+def test_socket_whose_session_lost_its_log_in_may_be_told_nothing() -> None:
+    """Its token is not the one that is stored; a session that was there before, and did not log in, is told."""
+    lost, held = (Lost(8, 60, 70),), Held("r", "node 1", opened=7, closed=66, code=1001)
+    login = Asked("login", "r", "node 2", sent=20, answered=21, status=200, told={"ref": "r"})
+    told = ["r had its socket on node 1 closed with 1001"]
+    assert faults(WELL, [*HITS, login], [held], lost=lost) == []
+    assert faults(WELL, [*HITS, login], [held], lost=(Lost(22, 60, 70),)) == told
+    assert faults(WELL, HITS, [held], lost=lost) == told
+    login.answered = 0
+    assert faults(WELL, [*HITS, login], [held], lost=(Lost(22, 60, 70),)) == [], "nobody knows when it was done"
+    login.sent = 67
+    assert faults(WELL, [*HITS, login], [held], lost=lost) == told
+
+
 def test_node_that_slept_may_deliver_late() -> None:
     """What it was about to deliver; but the first of all starts is before the first of all ends."""
     assert faults([line("start", 5, attempt=2), end(), line("start", 101)], overtaken=True) == []

@@ -286,11 +286,23 @@ class Verdict:
     def _was_told(self, held: Held) -> bool:
         """Whether a socket was closed with what became of its session.
 
-        1001 is for one that ended under another token, and for one that the store may have lost while the socket was open.
+        1001 is for one that ended under another token, and for one that a lost write may have taken its token from.
         """
         leaving = min((each.sent for each in self._asked.get(held.ref, ()) if each.kind in ENDING), default=0)
-        is_lost = any(held.opened < lost.back and lost.since < held.closed for lost in self.allowed.lost)
-        return held.code in SAID or (held.code == GOING_AWAY and (is_lost or 0 < leaving < held.closed))
+        return held.code in SAID or (
+            held.code == GOING_AWAY and (0 < leaving < held.closed or self._may_lack_its_token(held))
+        )
+
+    def _may_lack_its_token(self, held: Held) -> bool:
+        """Whether the socket's session may have been lost, or its log-in: then its token is not the one that is stored."""
+        renewed = any(
+            each.kind == "login"
+            and lost.since <= (each.answered or held.closed)
+            and each.sent < min(held.closed, lost.back)
+            for each in self._asked.get(held.ref, ())
+            for lost in self.allowed.lost
+        )
+        return renewed or self._may_lack(held.ref, "end")
 
     def _lateness(self) -> Iterator[str]:
         """An end that a client was told of is delivered soon."""

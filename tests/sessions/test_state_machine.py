@@ -643,7 +643,7 @@ def test_sessions_on_redis(redis_server: RedisServer) -> None:
 TestSessions = Sessions.TestCase
 TestDurableSessions = DurableSessions.TestCase
 DURABLE = settings(
-    max_examples=int(os.environ.get("WSHTTP_FAULTS", "3")) * 5,
+    max_examples=int(os.environ.get("WSHTTP_FAULTS", "3")) * 7,
     stateful_step_count=30,
     deadline=None,
     report_multiple_bugs=False,
@@ -651,7 +651,7 @@ DURABLE = settings(
 )
 TestDurableSessions.settings = DURABLE
 TestSessions.settings = settings(
-    max_examples=100,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     report_multiple_bugs=False,
