@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 
-PATIENCE = 20.0
-"""Seconds after which what a test waits for will not come."""
+PATIENCE = 60.0
+"""Seconds after which what a test waits for will not come: a machine may have much else to do."""
 
 SERVE = (sys.executable, "-m", "wshttp", "serve")
 

@@ -65,6 +65,15 @@ def log_in(page: Page, password: str = PASSWORD, user: str = USER) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
+def wait_until_user(page: Page, user: str = USER) -> None:
+    """Wait until a tab is a user's, and is back: the server closes the connection of the token from before.
+
+    Who logs out sooner may meet the new connection on its way, which then begins another session.
+    """
+    page.locator("#user", has_text=user).wait_for()
+    page.locator("#returns", has_text="once").wait_for()
+
+
 def say(page: Page, text: str) -> None:
     """Write a message, and send it."""
     page.get_by_label("Message", exact=True).fill(text)

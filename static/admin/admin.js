@@ -41,8 +41,8 @@ function route() {
 }
 
 /** The card was closed. The address is set without going there, which would take the focus from where it is again. */
-function left() {
-  if (location.hash.startsWith("#session/")) history.replaceState(null, "", `#${view}`);
+function left(ref) {
+  if (location.hash === `#session/${ref}`) history.replaceState(null, "", `#${view}`);
 }
 
 function show(name) {

@@ -9,12 +9,12 @@ export function ask(title, text, yes) {
   element("ask-yes").hidden = false;
   element("ask-no").textContent = "Cancel";
   element("ask-progress").hidden = true;
-  // The answer is given when the dialog has closed: its event comes late, and must not meet the next question.
+  // The answer is given when the dialog has closed: its event comes late, and must not meet what is shown next.
   return new Promise((resolve) => {
     let answer = false;
     element("ask-yes").onclick = () => { answer = true; element("ask").close(); };
     element("ask-no").onclick = () => element("ask").close();
-    element("ask").onclose = () => resolve(answer);
+    element("ask").onclose = () => { if (!element("ask").open) resolve(answer); };
     element("ask").showModal();
     element("ask-no").focus(); // a key too many must not end anything
   });

@@ -18,9 +18,14 @@ export class Card {
   #dialog = element("card");
   #refresh = new Refresh(() => this.#look(), { isShown: () => this.#isLive() });
 
-  /** `left` is called when it was closed. */
+  /** `left` gets the ref of the session whose card was closed. */
   constructor(left) {
-    this.#dialog.onclose = () => { this.#ref = null; left(); };
+    this.#dialog.onclose = () => {
+      if (this.#dialog.open) return; // the event comes with the next frame: it may show another by now
+      const ref = this.#ref;
+      this.#ref = null;
+      left(ref);
+    };
   }
 
   async open(ref) {
@@ -81,6 +86,7 @@ export class Card {
   #show(card) {
     const { anchorNode, isCollapsed } = getSelection();
     if (!isCollapsed && this.parts.contains(anchorNode)) return; // somebody copies from it
+    if (this.parts.matches(":active")) return; // a button is held down: it has to be there when it is let go
     this.state.hidden = true;
     const isOpen = this.parts.querySelector("details")?.open ?? false;
     const focused = this.parts.contains(document.activeElement) ? nameOf(document.activeElement) : null;

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from processes import Process, serving
+from processes import PATIENCE, Process, serving
 from visiting import DESKTOP, PASSWORD, USER, Serve, Visit, Visitor
 
 from wshttp.auth.passwords import hash_password
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
 FLAGS = [
     "--no-first-run",
@@ -43,9 +45,16 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("there is no chromium: apt-get install chromium, or name one in WSHTTP_CHROMIUM")
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses to run as root
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS + as_root)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS + as_root, timeout=2 * PATIENCE * 1000)
         yield browser
         browser.close()
+
+
+def leave(context: BrowserContext) -> None:
+    """Close all tabs; what a test has put in the way of requests is done with those that it has."""
+    for each in (context, *context.pages):
+        each.unroute_all(behavior="wait")
+    context.close()
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def visit(chromium: Browser) -> Iterator[Visit]:
 
         def come(**options: Any) -> Visitor:
             context = chromium.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | options)
-            leaving.callback(context.close)
+            leaving.callback(leave, context)
             return Visitor(context)
 
         yield come
@@ -90,3 +99,13 @@ def serve(tmp_path: Path, users_file: Path) -> Iterator[Serve]:
             return process
 
         yield start
+
+
+@pytest.fixture
+def lasting_port() -> int:
+    """A port for a server that goes and comes back: no other gets it meanwhile, since systems give away higher ones."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port

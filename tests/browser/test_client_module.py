@@ -73,7 +73,7 @@ def test_log_out_in_one_tab_ends_all_that_share_the_token(serve: Serve, visit: V
         )
     first.evaluate("client.endSession()")
     assert [tab.evaluate("over") for tab in (first, second)] == ["logout", "logout"]
-    assert second.evaluate("[client.socket.state, localStorage.length]") == ["closed", 0]
+    second.wait_for_function("client.socket.state === 'closed' && localStorage.length === 0")
 
 
 @pytest.mark.feature("C3")

@@ -23,8 +23,9 @@ def test_chat_says_who_said_it(visit: Visit) -> None:
         ada, guest = visit(), visit()
         first, second = ada.open(server.address), guest.open(server.address)
         second.locator("#members", has_text="2").wait_for()
-        first.get_by_label("Your name").fill("Ada")
+        first.get_by_label("Your name").fill(" Ada ")
         first.get_by_role("button", name="Change").click()
+        first.wait_for_function("document.querySelector('[name=name]').value === 'Ada'")  # as the server has it
         first.get_by_label("Message", exact=True).fill("hello")
         first.get_by_role("button", name="Send").click()
         second.get_by_text("Ada: hello").wait_for()

@@ -23,10 +23,15 @@ from visiting import (
     said,
     say,
     wait_for_state,
+    wait_until_user,
 )
 
-SHORT = {"idle_timeout": "8s", "warn_before": "4s"}
-"""A life that a test can wait for, and not so short that a slow machine misses the warning."""
+HOLD_THE_DROP = """
+const later = globalThis.setTimeout;
+globalThis.setTimeout = (call, delay, ...more) => (
+    delay === 5000 ? void (globalThis.mend = call) : later(call, delay, ...more));
+"""
+"""Has a dropped connection stay so until `mend()`, and not for 5 s, which may be too short for all that is to happen."""
 
 
 def test_page_of_make_run_loads_without_complaints(visit: Visit) -> None:
@@ -86,6 +91,7 @@ def test_counter_is_not_shown_where_the_server_has_none(serve: Serve, visit: Vis
     page = visitor.arrive(serve(app=None).address)
     asked = "performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/counter')).length"
     page.wait_for_function(f"{asked} > 0")
+    page.evaluate("fetch('/wshttp/session?touch=0').then((answer) => answer.json())")  # later than what it might ask
     assert page.locator("#counting").is_hidden()
     assert page.locator("[data-step=count]").is_hidden()
     assert page.evaluate(asked) == 1
@@ -122,7 +128,7 @@ def test_log_in_reaches_all_tabs(serve: Serve, visit: Visit) -> None:
     ref = first.locator("#ref").inner_text()
     log_in(first)
     for page in (first, second):
-        page.locator("#user", has_text="ada").wait_for()
+        wait_until_user(page)
         wait_for_state(page, "open")
         assert page.locator("#ref").inner_text() == ref
         assert page.locator("#login").is_hidden()
@@ -164,7 +170,7 @@ def test_too_many_passwords_are_told_when_to_come_back(serve: Serve, visit: Visi
 def test_warned_visitor_may_stay(serve: Serve, visit: Visit) -> None:
     """The countdown runs down, the warning comes, and "Stay" starts it again, in the other tab too."""
     visitor = visit()
-    server = serve(session=SHORT)
+    server = serve(session={"idle_timeout": "24s", "warn_before": "12s"})
     page, other = visitor.arrive(server.address), visitor.arrive(server.address)
     for each in (page, other):
         each.get_by_role("alert").get_by_text("Your session ends in").wait_for()
@@ -172,7 +178,7 @@ def test_warned_visitor_may_stay(serve: Serve, visit: Visit) -> None:
     page.get_by_role("alert").get_by_role("button", name="Stay").click()
     for each in (page, other):
         each.locator("#banner").wait_for(state="hidden")
-        assert each.locator("#countdown").inner_text() in {"8 s", "7 s", "6 s", "5 s"}
+        each.wait_for_function("parseInt(document.getElementById('countdown').textContent) > 12")
         wait_for_state(each, "open")
     page.locator("[data-step=stay][data-seen]").wait_for()
     assert visitor.faults == []
@@ -182,7 +188,7 @@ def test_warned_visitor_may_stay(serve: Serve, visit: Visit) -> None:
 def test_session_that_nobody_uses_ends_on_the_page(serve: Serve, visit: Visit) -> None:
     """The socket is closed with the reason, nothing is left of the session, and the visitor may begin anew."""
     visitor = visit()
-    page = visitor.arrive(serve(session={"idle_timeout": "3s", "warn_before": "1s"}).address)
+    page = visitor.arrive(serve(session={"idle_timeout": "8s", "warn_before": "1s"}).address)
     ref = page.locator("#ref").inner_text()
     page.get_by_role("alert").get_by_text("nobody used it for too long").wait_for()
     wait_for_state(page, "closed")
@@ -191,7 +197,9 @@ def test_session_that_nobody_uses_ends_on_the_page(serve: Serve, visit: Visit) -
     page.get_by_role("button", name="Begin a new session").click()
     wait_for_state(page, "open")
     assert page.locator("#ref").inner_text() != ref
-    assert visitor.faults == []
+    assert [
+        fault for fault in visitor.faults if "401" not in fault
+    ] == []  # a page that is told late asks whether it has
 
 
 @pytest.mark.feature("W11")
@@ -223,9 +231,11 @@ def test_rooms_carry_messages_and_presence(serve: Serve, visit: Visit) -> None:
     first.locator("#message-list li[data-system]", has_text="left").wait_for()
     say(second, "in the kitchen")
     second.locator("#message-list li", has_text="in the kitchen").wait_for()
-    assert [text.split()[-1] for text in said(first)] == ["hello"]
     late = visit().arrive(server.address)
     late.locator("#message-list li", has_text="hello").wait_for()
+    say(late, "goodbye")
+    first.locator("#message-list li", has_text="goodbye").wait_for()
+    assert [text.split()[-1] for text in said(first)] == ["hello", "goodbye"]
     assert ada.faults == guest.faults == []
 
 
@@ -233,7 +243,9 @@ def test_rooms_carry_messages_and_presence(serve: Serve, visit: Visit) -> None:
 def test_dropped_connection_resumes_without_gap_and_without_double(serve: Serve, visit: Visit) -> None:
     """What another says meanwhile, and what was said into the void, are there afterwards, once and in order."""
     server = serve()
-    first, second = visit().arrive(server.address), visit().arrive(server.address)
+    dropping = visit()
+    dropping.context.add_init_script(HOLD_THE_DROP)
+    first, second = dropping.arrive(server.address), visit().arrive(server.address)
     say(second, "before")
     first.locator("#message-list li", has_text="before").wait_for()
     first.get_by_role("button", name="Drop it for 5 s").click()
@@ -243,26 +255,29 @@ def test_dropped_connection_resumes_without_gap_and_without_double(serve: Serve,
     second.locator("#message-list li", has_text="three").wait_for()
     say(first, "mine")
     first.locator("#message-list li", has_text="waits for the connection").wait_for()
+    first.evaluate("mend()")
     wait_for_state(first, "open")
     for page in (first, second):
         page.locator("#message-list li:not([data-system])", has_text="mine").wait_for()
         assert [text.split()[-1] for text in said(page)] == ["before", "one", "two", "three", "mine"]
     first.locator("[data-step=drop][data-seen]").wait_for()
     first.locator("#log li", has_text="3 messages were missed, and all are here").wait_for()
-    assert first.locator("#message-list li", has_text="waits for the connection").count() == 0
+    first.locator("#message-list li", has_text="waits for the connection").wait_for(state="detached")
 
 
 @pytest.mark.feature("C5")
-def test_page_comes_back_to_a_server_that_was_restarted(serve: Serve, visit: Visit, tmp_path: object) -> None:
+def test_page_comes_back_to_a_server_that_was_restarted(
+    serve: Serve, visit: Visit, tmp_path: object, lasting_port: int
+) -> None:
     """With sessions in a file, it is the same session; while nobody listens, the page says so."""
     durable = {"kind": "sqlite", "path": f"{tmp_path}/sessions.db"}
-    first = serve(store=durable)
+    first = serve(port=lasting_port, store=durable)
     page = visit().arrive(first.address)
     ref = page.locator("#ref").inner_text()
     first.kill()
     wait_for_state(page, "waiting")
     page.get_by_role("alert").get_by_text("This page comes back by itself.").wait_for()
-    serve(port=first.port, store=durable)
+    serve(port=lasting_port, store=durable)
     wait_for_state(page, "open")
     assert page.locator("#ref").inner_text() == ref
     assert page.locator("#returns").inner_text() == "once"
@@ -270,11 +285,11 @@ def test_page_comes_back_to_a_server_that_was_restarted(serve: Serve, visit: Vis
 
 @pytest.mark.feature("C5", "W9")
 def test_page_resumes_when_its_server_is_back(
-    serve: Serve, visit: Visit, redis_server: RedisServer, redis_prefix: str
+    serve: Serve, visit: Visit, redis_server: RedisServer, redis_prefix: str, lasting_port: int
 ) -> None:
     """What was said at another server while its own was away is there afterwards, once and in order; so is the session."""
     store = {"kind": "redis", "url": redis_server.url(), "prefix": redis_prefix}
-    own, other = serve(store=store), serve(store=store)
+    own, other = serve(port=lasting_port, store=store), serve(store=store)
     page, talker = visit().arrive(own.address), visit().arrive(other.address)
     ref = page.locator("#ref").inner_text()
     say(talker, "before")
@@ -284,7 +299,7 @@ def test_page_resumes_when_its_server_is_back(
     for text in ("one", "two", "three"):
         say(talker, text)
     talker.locator("#message-list li", has_text="three").wait_for()
-    serve(port=own.port, store=store)
+    serve(port=lasting_port, store=store)
     wait_for_state(page, "open")
     say(talker, "after")
     for each in (page, talker):
@@ -293,13 +308,15 @@ def test_page_resumes_when_its_server_is_back(
     assert page.locator("#ref").inner_text() == ref
 
 
-def test_page_goes_on_with_a_new_session_where_the_server_forgot_the_old(serve: Serve, visit: Visit) -> None:
+def test_page_goes_on_with_a_new_session_where_the_server_forgot_the_old(
+    serve: Serve, visit: Visit, lasting_port: int
+) -> None:
     """Sessions in memory are gone with the process: the page says that its own has ended, and has another."""
-    first = serve()
+    first = serve(port=lasting_port)
     page = visit().arrive(first.address)
     ref = page.locator("#ref").inner_text()
     first.kill()
-    serve(port=first.port)
+    serve(port=lasting_port)
     page.locator("#log li", has_text="The session has ended.").wait_for()
     wait_for_state(page, "open")
     assert page.locator("#ref").inner_text() not in (ref, "–")
@@ -359,8 +376,7 @@ def test_blocked_websocket_right_after_a_drop_is_not_waited_for(serve: Serve, vi
     visitor.context.add_init_script("Math.random = () => 1e9")
     page = visitor.arrive(serve().address)
     page.get_by_role("button", name="Drop it for 5 s").click()
-    wait_for_state(page, "waiting")
-    wait_for_state(page, "open")
+    page.locator("#returns", has_text="once").wait_for()
     page.get_by_role("button", name="Block WebSockets").click()
     page.locator("#state", has_text="Connected by server-sent events").wait_for()
 
@@ -384,14 +400,16 @@ def test_layout_fits_and_is_accessible(
     say(visit().arrive(server.address), "Is anybody there?")
     say(page, "Yes, on a train.")
     page.locator("#message-list li", has_text="train").wait_for()
+    page.locator("#counting").wait_for()
     picture(page, f"page-{size}-{scheme}", full_page=True)
     for width in (viewport["width"], 320):  # the narrowest that WCAG 2.2, 1.4.10, asks for
         page.set_viewport_size({"width": width, "height": viewport["height"]})
+        page.wait_for_function("(width) => innerWidth === width", arg=width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.set_viewport_size(viewport)
     assert complaints(page) == []
     log_in(page)
-    page.locator("#user", has_text="ada").wait_for()
+    wait_until_user(page)
     page.get_by_role("button", name="Log out").click()
     wait_for_state(page, "closed")
     picture(page, f"page-{size}-{scheme}-ended", full_page=True)
@@ -401,6 +419,7 @@ def test_layout_fits_and_is_accessible(
 def test_everything_can_be_reached_by_keyboard(serve: Serve, visit: Visit) -> None:
     """Tab goes through links, buttons, fields and the scrolling lists; what has the focus can be seen."""
     page = visit().arrive(serve().address)
+    page.locator("#counting").wait_for()
     reached = set()
     for _ in range(35):
         page.keyboard.press("Tab")
@@ -473,4 +492,6 @@ def test_ticket_opens_one_socket(serve: Serve, visit: Visit) -> None:
         }"""
     )
     assert outcomes == ["open", "refused"]
-    assert page.locator("#state").get_attribute("data-state") == "open"
+    say(page, "still here")
+    page.locator("#message-list li", has_text="still here").wait_for()
+    assert page.locator("#returns").inner_text() == "never"
