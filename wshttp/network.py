@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Final
 
 from tornado.web import Application
@@ -15,9 +18,9 @@ from wshttp.engine.address import TrustedProxies
 from wshttp.engine.limits import ConnectionCounts, Limits
 from wshttp.engine.listeners import Listener, adopt, bind_tcp, bind_unix, raise_file_limit
 from wshttp.engine.rates import AddressRates
-from wshttp.engine.stock import StockServer
+from wshttp.engine.server import EngineServer
 from wshttp.engine.tls import TlsContext
-from wshttp.errors import Forbidden
+from wshttp.errors import ConfigurationError, Forbidden
 from wshttp.sessions.clock import Clock
 
 LINGER: Final = 1.0
@@ -35,12 +38,13 @@ class Network:
         self.loopback_only = False
         """All listeners are on loopback addresses."""
         self.rates = _rates_of(settings, clock)
-        self.engine: StockServer | None = None
+        self.engine: EngineServer | None = None
         """While it listens."""
         self._settings = settings
         self._clock = clock
         self._tls: TlsContext | None = None
         self._linger = 0.0
+        self._is_native = False
 
     @property
     def counts(self) -> ConnectionCounts:
@@ -48,8 +52,9 @@ class Network:
         return ConnectionCounts() if self.engine is None else self.engine.counts
 
     def prepare(self) -> None:
-        """Load the certificate, and have the system allow enough files. Raises `ConfigurationError`."""
+        """Choose the engine, load the certificate, have the system allow enough files. Raises `ConfigurationError`."""
         server = self._settings.server
+        self._is_native = is_native(server)
         _raise_file_limit(server.max_connections)
         if server.tls.certificate is not None:
             self._tls = TlsContext(server.tls.certificate, server.tls.key)
@@ -59,7 +64,7 @@ class Network:
         server = self._settings.server
         listeners = bind(server) if sockets is None else _adopt(server, sockets)
         self._linger = 0.0 if sockets is None else LINGER
-        self.engine = StockServer(
+        self.engine = _engine(self._is_native)(
             application,
             tls=self._tls,
             proxies=TrustedProxies(
@@ -109,6 +114,37 @@ class Network:
         if self.rates.denied(ip):
             raise Forbidden("connections from this address are not accepted")
         return self.rates.connection(ip, bucket)
+
+
+def is_native(server: ServerSettings) -> bool:
+    """Tell whether the engine is the native one. Raises `ConfigurationError` where it is asked for and cannot be."""
+    if server.engine == "tornado":
+        return False
+    has_loop = sys.implementation.name == "cpython" and find_spec("uvloop") is not None
+    if server.engine == "native" and not has_loop:
+        raise ConfigurationError(
+            ["server.engine: native needs uvloop: `pip install uvloop` (CPython on Linux or macOS), or choose `auto`"]
+        )
+    return has_loop
+
+
+def loop_factory(server: ServerSettings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the loop that the engine is fastest on, `None` for asyncio's own. Raises `ConfigurationError`."""
+    if not is_native(server):
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _engine(is_native: bool) -> type[EngineServer]:
+    if is_native:
+        from wshttp.engine.native import NativeServer
+
+        return NativeServer
+    from wshttp.engine.stock import StockServer
+
+    return StockServer
 
 
 def _rates_of(settings: Settings, clock: Clock) -> AddressRates:

@@ -17,6 +17,7 @@ from wshttp.collector import Collector
 from wshttp.config import Settings
 from wshttp.config.coherence import contradictions
 from wshttp.errors import ConfigurationError, StoreUnavailable, StoreUnusable
+from wshttp.network import loop_factory
 from wshttp.workers.parent import Parent
 from wshttp.workers.worker import Worker
 
@@ -50,12 +51,17 @@ def _serve_in_place(server: Server, worker: Worker | None) -> int:
     if worker is not None:
         with closing(worker):
             _check_for_worker(server.settings, worker)
-            asyncio.run(_serve(server, worker))
+            _run(server, worker)
         return 0
     if server.settings.server.workers > 1:
         return asyncio.run(Parent(server.settings.server).run())
-    asyncio.run(_serve(server, None))
+    _run(server, None)
     return 0
+
+
+def _run(server: Server, worker: Worker | None) -> None:
+    with asyncio.Runner(loop_factory=loop_factory(server.settings.server)) as runner:
+        runner.run(_serve(server, worker))
 
 
 def _check_for_worker(settings: Settings, worker: Worker) -> None:

@@ -124,9 +124,9 @@ class TrustedProxies:
         host = valid_host(_last_value(headers, "X-Forwarded-Host"))
         return Origin(self._first_untrusted(peer_ip, headers), scheme, host)
 
-    def strip(self, peer_ip: str | None, headers: MutableMapping[str, str]) -> None:
-        """Delete the headers in which this peer may not speak for others, so that no handler believes them."""
-        rejected = self._never_believed if self.trusts(peer_ip) else self._spoken
+    def strip(self, headers: MutableMapping[str, str], *, trusted: bool) -> None:
+        """Delete the headers in which a peer may not speak for others, so that no handler believes them."""
+        rejected = self._never_believed if trusted else self._spoken
         if rejected.isdisjoint(headers):
             return
         for name in rejected.intersection(headers):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import stat
 import sys
@@ -22,7 +21,7 @@ UNIX_MODE = 0o660
 """Who may connect to a Unix socket: its owner and its group. A proxy gets in by the group, and nobody else does."""
 
 RESERVED_FILES = 256
-"""File descriptors besides those of the connections: listeners, refusals, stores, logs, static files."""
+"""File descriptors besides those of the connections: listeners, refusals, stores, logs, some static files."""
 
 _PORT_ZERO_ATTEMPTS = 16
 _LOCALHOST = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
@@ -44,7 +43,7 @@ class Listener:
     def address(self) -> str:
         """The address as a person writes it: `http://127.0.0.1:8080`, `https://[::1]:8443`, `unix:/path`."""
         name = self.socket.getsockname()
-        if self.socket.family == socket.AF_UNIX:
+        if is_unix(self.socket):
             return f"unix:{os.fsdecode(name)}"
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         return f"{'https' if self.tls else 'http'}://{host}:{name[1]}"
@@ -55,7 +54,7 @@ class Listener:
         It takes part in the connections from when it listens, which is not yet: the kernel deals them out by the client's
         address. A Unix socket cannot be bound twice; there both are one, and whoever is first takes a connection.
         """
-        if self.socket.family == socket.AF_UNIX:
+        if is_unix(self.socket):
             return replace(self, socket=self.socket.dup())
         return replace(self, socket=_bind(self.socket.family, self.socket.getsockname(), join=True))
 
@@ -73,8 +72,13 @@ class Listener:
             Path(self.file).unlink(missing_ok=True)
 
 
+def is_unix(sock: socket.socket) -> bool:
+    """Tell whether a socket has a path for its address; Windows knows none of these."""
+    return sock.family == getattr(socket, "AF_UNIX", None)
+
+
 class FileLimit(NamedTuple):
-    """How many files this process may have open (`got`), and how many it asked for (`wanted`)."""
+    """How many files this process may have open (`got`), and how many it needs at least (`wanted`)."""
 
     got: int
     wanted: int
@@ -153,25 +157,28 @@ def addresses(listeners: list[Listener]) -> list[str]:
 def raise_file_limit(max_connections: int) -> FileLimit:
     """Raise this process's limit of open files so that `max_connections` and the rest of the server fit.
 
+    There is room for a static file on each connection, too, where the system allows so many.
     It is never lowered. `got` below `wanted` means that the operator must raise the hard limit.
     """
+    import resource  # here, as Windows has none, where the rest of this package is of use all the same
+
+    def files_of(limit: int) -> int:
+        return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
     wanted = max_connections + RESERVED_FILES
+    best = wanted + max_connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if _files(soft) < wanted:
+    if files_of(soft) < best:
         # Beyond the hard limit takes privileges; without them, up to it is what there is.
-        attempts = [(wanted, hard)] if _files(hard) >= wanted else [(wanted, wanted), (hard, hard)]
+        attempts = [(best, hard)] if files_of(hard) >= best else [(best, best), (hard, hard)]
         for attempt in attempts:
             try:
                 resource.setrlimit(resource.RLIMIT_NOFILE, attempt)
                 break
             except (ValueError, OSError):
                 continue
-    got = _files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    got = files_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return FileLimit(got, wanted)
-
-
-def _files(limit: int) -> int:
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def _targets(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:

@@ -9,33 +9,37 @@ import socket
 from collections.abc import Callable
 from http import HTTPStatus
 
+from wshttp.engine.link import LINGER_SECONDS
 from wshttp.errors import PeerError, answer_for
+from wshttp.http_date import date_now
 
 MOST_LINGERING = 64
 """Refused connections that may stay open until the client has read its answer; those beyond are closed at once."""
-
-LINGER_SECONDS = 2.0
-"""How long each of them may."""
 
 _READ_SIZE = 64 * 1024
 
 
 def refusal(error: PeerError) -> bytes:
-    """Return the whole HTTP response that refuses a connection: problem+json (RFC 9457) and `Connection: close`."""
+    """Return the whole HTTP response that refuses a connection."""
     answer = answer_for(error)
     if answer is None:
         raise TypeError(f"{type(error).__name__} has no answer")
-    title = HTTPStatus(answer.status).phrase
-    problem = {"type": f"urn:wshttp:{answer.name}", "title": title, "status": answer.status}
-    body = json.dumps(problem | {"detail": getattr(error, "detail", title)}).encode()
+    detail = getattr(error, "detail", HTTPStatus(answer.status).phrase)
+    return last_answer(answer.status, f"urn:wshttp:{answer.name}", detail, getattr(error, "retry_after", None))
+
+
+def last_answer(status: int, type_: str, detail: str, retry_after: float | None = None) -> bytes:
+    """Return a whole HTTP response with `Connection: close` and problem+json (RFC 9457); `retry_after` is in seconds."""
+    title = HTTPStatus(status).phrase
+    body = json.dumps({"type": type_, "title": title, "status": status, "detail": detail}).encode()
     lines = [
-        f"HTTP/1.1 {answer.status} {title}",
+        f"HTTP/1.1 {status} {title}",
+        f"Date: {date_now()}",
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "Connection: close",
     ]
-    retry_after: float | None = getattr(error, "retry_after", None)
     if retry_after is not None:
         lines.append(f"Retry-After: {max(1, math.ceil(retry_after))}")
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body

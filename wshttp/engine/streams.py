@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import time
 from asyncio import Future
 from collections.abc import Callable
 
 from tornado.iostream import IOStream, SSLIOStream
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+from wshttp.engine.limits import Timeout
+from wshttp.engine.sudden_end import reset_on_close
 
 
 class ObservedStream(IOStream):
@@ -47,6 +46,9 @@ class ObservedStream(IOStream):
     def unsent(self) -> int:
         """Bytes that were written to the stream and that the kernel has not taken yet; 0 once closed."""
         return 0 if self.closed() else self._waiting
+
+    def look(self) -> None:
+        """There is nothing to be looked for: it notes all itself."""
 
     def write(self, data: bytes | memoryview) -> Future[None]:
         if not self._waiting:
@@ -86,13 +88,18 @@ class ObservedStream(IOStream):
         if self.on_closed is not None:
             self.on_closed()
 
+    def end(self) -> None:
+        """Close; an idle stream has nothing left to send (`HTTP1Connection` waits for that)."""
+        self.close()
+
+    def expire(self, which: Timeout) -> None:
+        """Close; Tornado has no answer for who is too slow."""
+        self.reset() if which == "write" else self.close()
+
     def reset(self) -> None:
         """Close at once, and have the kernel drop what it could not send yet."""
         if self.socket is not None:
-            try:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            except OSError:
-                pass  # the peer was faster; closing is all that is left
+            reset_on_close(self.socket)
         self.close()
 
 
