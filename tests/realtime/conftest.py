@@ -17,6 +17,7 @@ from wshttp.realtime.broker import Broker, MemoryBroker, MemoryExchange
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import Message
 from wshttp.realtime.hub import Hub
+from wshttp.realtime.parcel import Parcel
 from wshttp.realtime.relay import Relay
 from wshttp.sessions.kept import Kept
 from wshttp.sessions.session_list import SessionList
@@ -41,9 +42,10 @@ class FakeTransport:
         """Whether messages stay unsent until `release`."""
         self._held: list[tuple[int, asyncio.Future[None]]] = []
 
-    def write(self, message: Message) -> asyncio.Future[None]:
+    def write(self, parcel: Parcel) -> asyncio.Future[None]:
         if self.gone:
             raise ConnectionClosed(None, None)
+        message = parcel.message
         self.sent.append(message)
         write: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.holds:
@@ -103,7 +105,7 @@ class Realm:
             session = await self.sessions.create(remote_ip="192.0.2.1")
         connection = Connection(self.hub, session, **{"remote_ip": "192.0.2.1"} | options)
         self.hub.register(connection)
-        connection.admission.set_result(True)
+        connection.admit(True)
         transport = FakeTransport(self.clock)
         connection.opened(transport, handler, lambda: None)
         await asyncio.sleep(0)  # the task that begins it has its turn

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from serving import farewell, new_server, running, websocket
 
+from wshttp.close_codes import MAX_REASON
 from wshttp.errors import UsageError
 from wshttp.realtime import close_codes
-from wshttp.realtime.close_codes import MAX_REASON, sendable, session_ended
+from wshttp.realtime.close_codes import sendable, session_ended
 from wshttp.realtime.connection import Connection
 from wshttp.sessions.record import Reason
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,10 +13,12 @@ from serving import PATIENCE, Raw, new_server, raw, running, soon, until, websoc
 
 from wshttp.errors import ConnectionClosed, SessionEnded
 from wshttp.realtime.close_codes import PING_TIMEOUT
-from wshttp.realtime.connection import INBOX, INBOX_BYTES, LONGEST_EXCUSE, Connection
+from wshttp.realtime.connection import AT_ONCE, INBOX, INBOX_BYTES, LONGEST_EXCUSE, Connection
 from wshttp.realtime.format import Message
 
 NewRealm = Callable[..., Any]
+
+where: ContextVar[str] = ContextVar("where", default="nowhere")
 
 
 async def idle(connection: Connection) -> None:
@@ -182,6 +186,7 @@ async def test_messages_wait_for_a_busy_handler_up_to_a_bound(realm: NewRealm) -
         handled.append(message)
 
     connection, _ = await world.connect(handler=handler)
+    assert connection.received("in hand") is None
     rooms = [connection.received(str(number)) for number in range(INBOX)]
     assert rooms[:-1] == [None] * (INBOX - 1)
     assert not rooms[-1].done()
@@ -195,7 +200,7 @@ async def test_messages_wait_for_a_busy_handler_up_to_a_bound(realm: NewRealm) -
     for _ in range(INBOX):
         gate.release()
     await idle(connection)
-    assert handled == [str(number) for number in range(INBOX)]
+    assert handled == ["in hand", *map(str, range(INBOX))]
     await world.hub.stop()
 
 
@@ -207,15 +212,179 @@ async def test_large_messages_wait_for_a_busy_handler_up_to_a_bound(realm: NewRe
         await gate.acquire()
 
     connection, _ = await world.connect(handler=handler)
+    assert connection.received("in hand") is None
     half = "x" * (INBOX_BYTES // 2)
     assert connection.received(half) is None
     room = connection.received(half)
     assert not room.done()
-    for _ in range(2):
+    for _ in range(3):
         gate.release()
     await soon(room)
     await idle(connection)
     assert connection._inbox_bytes == 0
+    await world.hub.stop()
+
+
+async def test_message_whose_handler_never_waits_is_handled_where_it_comes_in(realm: NewRealm) -> None:
+    """Function or coroutine: it is done, committed and answered when `received` returns, and costs no task."""
+    world = realm()
+
+    async def count(connection: Connection, message: Message) -> None:
+        connection.session["count"] = connection.session.get("count", 0) + 1
+        await connection.send(message)
+
+    def note(connection: Connection, message: Message) -> None:
+        connection.session["note"] = message
+
+    counting, transport = await world.connect(handler=count)
+    noting, _ = await world.connect(handler=note)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    before = asyncio.all_tasks()
+    for message in ("one", "two"):
+        counting.received(message)
+        noting.received(message)
+    assert transport.sent == ["one", "two"]
+    assert (counting.session.record.data, noting.session.record.data) == ({"count": 2}, {"note": "two"})
+    assert asyncio.all_tasks() == before
+    await world.hub.stop()
+
+
+async def test_message_that_comes_while_another_waits_is_handled_after_it(realm: NewRealm) -> None:
+    """Also where its handler would not have to wait; afterwards, those that come in are handled where they do again."""
+    world, gate, handled = realm(), asyncio.Event(), []
+
+    async def handler(connection: Connection, message: Message) -> None:
+        if message == "slow":
+            await gate.wait()
+        handled.append(message)
+
+    connection, _ = await world.connect(handler=handler)
+    for message in ("fast", "slow", "late"):
+        connection.received(message)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert handled == ["fast"]
+    gate.set()
+    await idle(connection)
+    assert handled == ["fast", "slow", "late"]
+    connection.received("at once")
+    assert handled[-1] == "at once"
+    await world.hub.stop()
+
+
+async def test_many_messages_at_a_time_let_others_have_their_turn(realm: NewRealm) -> None:
+    """Of a thousand that come in one read no more than `AT_ONCE` are handled, and then the inbox fills, before a turn."""
+    world, handled, turns = realm(), [], []
+    connection, _ = await world.connect(handler=lambda connection, message: handled.append(message))
+
+    async def look() -> None:
+        while len(handled) < 1000:
+            turns.append(len(handled))
+            await asyncio.sleep(0)
+        turns.append(1000)
+
+    looking = asyncio.create_task(look())
+    for number in range(1000):
+        room = connection.received(str(number))
+        if room is not None:
+            await soon(room)
+    await soon(looking)
+    assert handled == [str(number) for number in range(1000)]
+    assert max(after - before for before, after in pairwise(turns)) <= AT_ONCE + INBOX + 1
+    await world.hub.stop()
+
+
+async def test_message_does_not_see_what_another_left_in_its_context(realm: NewRealm) -> None:
+    """Each begins in the context of its socket; so do the tasks that it starts."""
+    world, seen = realm(), []
+
+    async def handler(connection: Connection, message: Message) -> None:
+        seen.append(where.get())
+        where.set(str(message))
+        seen.append(await asyncio.create_task(look()))
+
+    async def look() -> str:
+        return where.get()
+
+    where.set("socket")
+    connection, _ = await world.connect(handler=handler)
+    for message in ("one", "two"):
+        connection.received(message)
+        await idle(connection)
+    assert seen == ["socket", "one", "socket", "two"]
+    assert where.get() == "socket"
+    await world.hub.stop()
+
+
+async def test_message_that_has_waited_does_not_see_what_another_left_in_its_context(realm: NewRealm) -> None:
+    """Whether a message finds its handler busy makes no difference to it."""
+    world, gate, seen = realm(), asyncio.Event(), []
+
+    async def handler(connection: Connection, message: Message) -> None:
+        seen.append(where.get())
+        where.set(str(message))
+        await gate.wait()
+
+    where.set("socket")
+    connection, _ = await world.connect(handler=handler)
+    for message in ("one", "two", "three"):
+        connection.received(message)
+    gate.set()
+    await idle(connection)
+    assert seen == ["socket", "socket", "socket"]
+    await world.hub.stop()
+
+
+@pytest.mark.parametrize("cancelled", ["1", "2"])
+async def test_messages_behind_one_that_was_cancelled_are_handled(realm: NewRealm, cancelled: str) -> None:
+    """In order, and before those that come later; it may have been the first, or one that has waited itself."""
+    world, gate, handled = realm(), asyncio.Event(), []
+
+    async def handler(connection: Connection, message: Message) -> None:
+        await gate.wait()
+        if message == cancelled:
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+        handled.append(message)
+
+    connection, _ = await world.connect(handler=handler)
+    for message in "1234":
+        connection.received(message)
+    gate.set()
+    await idle(connection)
+    connection.received("5")
+    await idle(connection)
+    assert handled == [message for message in "12345" if message != cancelled]
+    await world.hub.stop()
+
+
+@pytest.mark.parametrize("begins", ["waiting", "closing"])
+async def test_handler_that_hangs_is_cancelled_after_a_close_of_ours(
+    realm: NewRealm, begins: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after one of the peer's: it has `session.callback_timeout`; `on_disconnect` does not wait for it."""
+    world = realm(session={"callback_timeout": "10ms"})
+    never, cancelled, disconnected = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    world.callbacks.register("disconnect", lambda connection, code, reason: disconnected.set())
+
+    async def handler(connection: Connection, message: Message) -> None:
+        if begins == "closing":
+            connection.close()
+        try:
+            await never.wait()
+        except asyncio.CancelledError:
+            assert disconnected.is_set()
+            cancelled.set()
+            raise
+
+    connection, _ = await world.connect(handler=handler)
+    connection.received("go")
+    await until(lambda: connection._worker is not None)
+    connection.close()
+    await soon(cancelled.wait())
+    await idle(connection)
+    assert "a handler of a connection is cancelled" in caplog.text
     await world.hub.stop()
 
 
@@ -358,7 +527,7 @@ async def test_busy_handler_is_no_dead_peer(realm: NewRealm) -> None:
     for number in range(INBOX + 1):
         connection.received(str(number))
     for _ in range(10):
-        world.clock.advance(20)
+        world.clock.advance(5)
         await world.hub.beat(world.clock.monotonic())
     assert connection.closed is None
     gate.set()
@@ -479,7 +648,7 @@ async def test_connection_closed_during_its_handshake_closes_when_it_opens(
     world.hub.register(connection)
     await world.sessions.renew(session)
     assert not connection.disconnected.done()
-    connection.admission.set_result(True)
+    connection.admit(True)
     transport = new_transport()
     connection.opened(transport, lambda connection, message: None, lambda: None)
     await soon(connection.disconnected)

@@ -24,7 +24,7 @@ NewRealm = Callable[..., Any]
 def of(hub: Hub, **options: Any) -> Connection:
     """Make a connection whose handshake went well."""
     connection = Connection(hub, **{"session": None, "remote_ip": "192.0.2.1"} | options)
-    connection.admission.set_result(True)
+    connection.admit(True)
     return connection
 
 
@@ -301,11 +301,11 @@ async def test_end_waits_for_its_sockets_with_a_bound(realm: NewRealm, monkeypat
     world, ends = realm(session={"callback_timeout": "10ms"}), []
     world.callbacks.register("session_end", lambda session, reason: ends.append(str(reason)))
     connection, _ = await world.connect()
-    connection.admission = asyncio.get_running_loop().create_future()  # as if on_connect had no time-out
+    connection._admitted = None  # as if on_connect had no time-out
     await world.sessions.end(connection.session)
     assert await world.sessions.settled(PATIENCE)
     assert ends == ["logout"]
-    connection.admission.set_result(False)
+    connection.admit(False)
     await world.hub.stop()
 
 

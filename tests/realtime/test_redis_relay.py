@@ -56,7 +56,7 @@ class RedisNode:
     async def connect(self, session: Session, **options: Any) -> Any:
         connection = Connection(self.hub, session, remote_ip="192.0.2.1", **options)
         self.hub.register(connection)
-        connection.admission.set_result(True)
+        connection.admit(True)
         transport = self._new_transport()
         connection.opened(transport, lambda connection, message: None, lambda: None)
         await asyncio.sleep(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from wshttp.close_codes import MAX_REASON, NO_STATUS, VANISHED, is_sendable
 from wshttp.errors import UsageError
 from wshttp.sessions.record import Reason
 
@@ -15,15 +16,6 @@ class Close(NamedTuple):
     reason: str
 
 
-MAX_REASON: Final = 123
-"""Bytes of a reason text: a control frame carries 125, and the code takes two (RFC 6455, section 5.5)."""
-
-NO_STATUS: Final = 1005
-"""What a close frame without a code stands for; never sent (RFC 6455, section 7.1.5)."""
-
-VANISHED: Final = 1006
-"""What an end without a close frame stands for; never sent (RFC 6455, section 7.1.5)."""
-
 BYE: Final = Close(1000, "bye")
 GOING_AWAY: Final = Close(1001, "going away")
 INTERNAL_ERROR: Final = Close(1011, "internal error")
@@ -32,9 +24,6 @@ SLOW: Final = Close(1013, "slow")
 RATE: Final = Close(1013, "rate")
 RENEWED: Final = Close(4000, "session-renewed")
 KICKED: Final = Close(4008, "kicked")
-
-_SENDABLE: Final = frozenset(range(1000, 1015)) - {1004, NO_STATUS, VANISHED}
-"""Codes below 3000 that may be in a close frame: IANA's registry of WebSocket close codes."""
 
 _ENDED: Final = {
     Reason.LOGOUT: 4001,
@@ -63,7 +52,7 @@ KNOWN: Final = frozenset(
 
 def sendable(code: int, reason: str) -> Close:
     """Return a code and a reason as a close frame carries them. Raises `UsageError` where it cannot."""
-    if code not in _SENDABLE and not 3000 <= code < 5000:
+    if not is_sendable(code):
         raise UsageError(f"{code} is no code to close with; 3000 to 4999 are free for applications and libraries")
     if len(reason.encode()) > MAX_REASON:
         raise UsageError(f"a reason to close with has up to {MAX_REASON} bytes")

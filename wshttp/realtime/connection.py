@@ -1,7 +1,8 @@
 """One connection of one session: a WebSocket, or a stream in its place.
 
-Messages are handled one at a time, in the order in which they came, by a task that lives only while there are some:
-the transport goes on reading meanwhile, so a busy handler still answers pings.
+Messages are handled one at a time, in the order in which they came: where they come in, if the handler never waits, and
+else by a task that lives only while there are some. The transport goes on reading meanwhile, so a busy handler still
+answers pings.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
+from contextvars import Context, copy_context
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from wshttp.close_codes import VANISHED
 from wshttp.errors import ConnectionClosed, SessionEnded, StoreUnavailable, answer_for
-from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, RENEWED, SLOW, VANISHED, Close, sendable
+from wshttp.realtime.close_codes import BYE, INTERNAL_ERROR, RATE, RENEWED, SLOW, Close, sendable
 from wshttp.realtime.format import PLAIN, Format, Message, size_of
+from wshttp.realtime.parcel import Parcel
 from wshttp.realtime.rate import TokenBucket
 from wshttp.realtime.reader import Reader
 from wshttp.realtime.transport import Transport
@@ -33,9 +37,18 @@ INBOX: Final = 64
 INBOX_BYTES: Final = 1024 * 1024
 """Bytes of such messages: of large ones, fewer may wait."""
 
-LONGEST_EXCUSE: Final = 300.0
+AT_ONCE: Final = 64
+"""Messages that are handled where they come in before everybody else on the loop has a turn: many may come at a time."""
+
+LONGEST_EXCUSE: Final = 60.0
 """Seconds on one message after which a busy handler excuses a silent peer no longer, with its inbox full: as nothing is
 read meanwhile, nobody would ever notice that the peer has gone."""
+
+_NO_READERS: Final[Mapping[str, Reader]] = MappingProxyType({})
+
+LAST_ANSWERS: Final = 5.0
+"""Seconds for which a close of the peer's, or a broken rule, waits for answers to what came before: as long as Tornado
+waits for a close frame."""
 
 MessageHandler: TypeAlias = Callable[["Connection", Message], Awaitable[None] | None]
 
@@ -50,6 +63,44 @@ class Connection:
     seconds.
     `local` holds what the application wants to remember of it.
     """
+
+    # There are tens of thousands of them that do nothing: what is seldom used is made when it is.
+    __slots__ = (
+        "_admitted",
+        "_awaits_store",
+        "_busy_since",
+        "_handled_at_once",
+        "_handler",
+        "_heard_at",
+        "_hub",
+        "_inbox",
+        "_inbox_bytes",
+        "_is_abandoned",
+        "_is_busy",
+        "_key",
+        "_last_write",
+        "_local",
+        "_ping_sent_at",
+        "_rate",
+        "_readers",
+        "_restarted_at",
+        "_room",
+        "_topics",
+        "_transport",
+        "_was_closed_here",
+        "_worker",
+        "closed",
+        "disconnected",
+        "format",
+        "id",
+        "opened_at",
+        "over",
+        "path",
+        "remote_ip",
+        "session",
+        "subprotocol",
+        "user_agent",
+    )
 
     def __init__(
         self,
@@ -74,25 +125,26 @@ class Connection:
         self.format = format
         self.over = over
         self.opened_at = hub.clock.time()
-        self.topics: set[str] = set()
-        self.readers: dict[str, Reader] = {}
-        """How far it is in the topics with history that it joined by itself."""
-        self.local: dict[str, Any] = {}
+        self._topics: set[str] | None = None
+        self._readers: dict[str, Reader] | None = None
+        self._local: dict[str, Any] | None = None
         self.closed: Close | None = None
         """Code and reason, from the moment at which either side closes."""
         self.disconnected: asyncio.Future[None] | None = None
         """Done when `on_disconnect` has run."""
-        self.admission: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        """Whether `on_connect` let it in, once that is known: only then is there an `on_disconnect`."""
+        self._admitted: bool | asyncio.Future[bool] | None = None
         self._was_closed_here = False
         self._ping_sent_at: float | None = None
         self._heard_at = 0.0
         self._hub = hub
         self._transport: Transport | None = None
         self._handler: MessageHandler | None = None
-        self._inbox: deque[Message] = deque()
+        self._inbox: list[tuple[Message, Context]] = []
         self._inbox_bytes = 0
+        self._is_busy = False
         self._worker: asyncio.Task[None] | None = None
+        """What handles the messages, where it has to wait."""
+        self._handled_at_once = 0
         self._busy_since = 0.0
         self._awaits_store = False
         self._is_abandoned = False
@@ -102,6 +154,23 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.session!r}>"
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """What the application wants to remember of it, on this node and as long as it is open."""
+        if self._local is None:
+            self._local = {}
+        return self._local
+
+    @property
+    def topics(self) -> AbstractSet[str]:
+        """The topics that it is in; `subscribe` and `unsubscribe` change that."""
+        return self._topics or frozenset()
+
+    @property
+    def readers(self) -> Mapping[str, Reader]:
+        """How far it is in the topics with history that it joined by itself."""
+        return self._readers or _NO_READERS
 
     @property
     def user(self) -> str | None:
@@ -146,6 +215,20 @@ class Connection:
         if self.closed is not None and self._was_closed_here:
             raise ConnectionClosed(*self.closed)
 
+    # --- admission ----------------------------------------------------------------------------------
+
+    def admit(self, admitted: bool) -> None:
+        """Take note of what `on_connect` decided: there is an `on_disconnect` for those only that it let in."""
+        waiting, self._admitted = self._admitted, admitted
+        if isinstance(waiting, asyncio.Future) and not waiting.done():
+            waiting.set_result(admitted)
+
+    async def was_admitted(self) -> bool:
+        """Tell whether `on_connect` let it in, once that is known."""
+        if self._admitted is None:
+            self._admitted = asyncio.get_running_loop().create_future()
+        return self._admitted if isinstance(self._admitted, bool) else await self._admitted
+
     # --- sending ------------------------------------------------------------------------------------
 
     async def send(self, message: Json | bytes) -> None:
@@ -159,34 +242,41 @@ class Connection:
 
     async def send_formed(self, data: Message) -> None:
         """Send what is already formed, at the receiver's pace, as `send` does."""
-        while self.closed is None and not self._has_room(data) and self._last_write is not None:
+        parcel = Parcel(data)
+        while self._last_write is not None and self.closed is None and not self._has_room(parcel):
+            if self._last_write.done():
+                break  # what waits is none of the messages
             await self._wait_for_room(self._last_write)
         if self.closed is not None or self._transport is None:
             raise ConnectionClosed(*(self.closed or (None, None)))
-        self._write(self._transport, data)  # raises the same, where the socket is gone and we don't know yet
+        self._write(self._transport, parcel)  # raises the same, where the socket is gone and we don't know yet
 
     def post(self, data: Message) -> bool:
         """Send what is already formed, without waiting; tell whether it went out.
 
         A slow receiver is treated as `websocket.on_slow` says: closed with 1013, or the message is dropped.
         """
+        return self.deliver(Parcel(data))
+
+    def deliver(self, parcel: Parcel) -> bool:
+        """Send, as `post` does, what may be on its way to others, too."""
         if self.closed is not None or self._transport is None:
             return False
-        if not self._has_room(data):
+        if not self._has_room(parcel):
             self._hub.statistics.slow += 1
             if self._hub.settings.on_slow == "close":
                 self.close(*SLOW)
             return False
         try:
-            self._write(self._transport, data)
+            self._write(self._transport, parcel)
         except ConnectionClosed:
             return False  # the transport reports the close itself
         return True
 
-    def _has_room(self, data: Message) -> bool:
+    def _has_room(self, parcel: Parcel) -> bool:
         limit = self._hub.settings.send_buffer_limit
         unsent = self._transport.unsent if self._transport is not None else 0
-        return not limit or unsent == 0 or unsent + size_of(data) <= limit
+        return not limit or unsent == 0 or unsent + parcel.size <= limit
 
     async def _wait_for_room(self, write: asyncio.Future[None]) -> None:
         try:
@@ -196,11 +286,12 @@ class Connection:
         except Exception:
             _log.debug("connection %s closed while a message was on its way", self.id)
 
-    def _write(self, transport: Transport, data: Message) -> None:
-        write = transport.write(data)
-        write.add_done_callback(_retrieve)
+    def _write(self, transport: Transport, parcel: Parcel) -> None:
+        write = transport.write(parcel)
+        if write is not None and write is not self._last_write:
+            write.add_done_callback(_retrieve)
         self._last_write = write
-        self._hub.statistics.count_sent(data)
+        self._hub.statistics.count_sent(parcel.size)
 
     # --- receiving ----------------------------------------------------------------------------------
 
@@ -212,15 +303,20 @@ class Connection:
         A connection that was closed meanwhile closes now.
         """
         self._handler = handler
+        self._is_busy = True
         self._busy_since = self._hub.clock.monotonic()
-        self._worker = asyncio.create_task(self._begin(transport, begin))
+        self._employ(self._hub.eager.run(self._begin(transport, begin)))
 
     async def _begin(self, transport: Transport, begin: Callable[[], Awaitable[None] | None]) -> None:
         self._transport = transport
-        if self.closed is not None:
-            transport.close(*self.closed)
-        await self._run(begin)
-        await self._work()
+        try:
+            if self.closed is None:
+                await self._run(begin)
+                await self._catch_up()
+            else:
+                transport.close(*self.closed)
+        finally:
+            self._finish()
 
     def received(self, message: Message) -> asyncio.Future[None] | None:
         """Take a message from the transport; while the returned future is not done, it should read no more."""
@@ -234,51 +330,105 @@ class Connection:
         if reflex is not None:
             self.post(reflex)
             return self._room
-        self._inbox.append(message)
+        if self._is_busy:
+            return self._keep(message)
+        self._is_busy = True
+        self._handled_at_once += 1
+        if self._handled_at_once < AT_ONCE:
+            self._employ(self._hub.eager.run(self._work(message)))
+        else:
+            self._handled_at_once = 0
+            self._employ(asyncio.create_task(self._work(message)))
+        return None
+
+    def _employ(self, worker: asyncio.Task[None] | None) -> None:
+        """Have a task, if it takes one, go on with the messages."""
+        if worker is None:
+            return
+        self._worker = worker
+        if self.closed is not None:  # in its first step
+            self._hub.outlast(self, worker)
+
+    def _keep(self, message: Message) -> asyncio.Future[None] | None:
+        """Have a message wait for its turn."""
+        self._inbox.append((message, copy_context()))
         self._inbox_bytes += size_of(message)
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
-        if len(self._inbox) < INBOX and self._inbox_bytes < INBOX_BYTES:
-            return None
-        if self._room is None:
+        if self._room is None and (len(self._inbox) >= INBOX or self._inbox_bytes >= INBOX_BYTES):
             self._room = asyncio.get_running_loop().create_future()
         return self._room
 
-    async def _work(self) -> None:
+    async def _work(self, message: Message, leads: bool = True) -> None:
+        """Handle a message: load and touch the session, call the handler, commit. Who `leads` handles those that wait, too."""
+        monotonic, on_handled = self._hub.clock.monotonic, self._hub.statistics.on_handled
         try:
-            while self._inbox:
-                message = self._inbox.popleft()
-                self._inbox_bytes -= size_of(message)
-                self._busy_since = self._hub.clock.monotonic()
-                await self._handle(message)
-                if self._hub.statistics.on_handled is not None:
-                    self._hub.statistics.on_handled(self._hub.clock.monotonic() - self._busy_since)
-                if len(self._inbox) < INBOX // 2 and self._inbox_bytes < INBOX_BYTES // 2:
-                    self._make_room()
+            self._busy_since = monotonic()
+            if self._handler is not None and (self.session is None or await self._load(self.session)):
+                await self._run(self._handler, self, message)
+            if on_handled is not None:
+                on_handled(monotonic() - self._busy_since)
+            if leads and self._inbox:
+                await self._catch_up()
         finally:
-            self._worker = None
+            if leads:
+                self._finish()
+
+    async def _catch_up(self) -> None:
+        """Handle what came in meanwhile, one by one, each in its own context."""
+        while self._inbox:
+            message, context = self._next()
+            handling = context.run(self._hub.eager.run, self._work(message, leads=False))
+            if handling is not None:
+                await handling
+
+    async def _go_on(self) -> None:
+        try:
+            await self._catch_up()
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Have those messages handled that a cancelled one has left, or rest."""
+        if self._inbox and self.closed is None:
+            self._employ(asyncio.create_task(self._go_on()))
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for messages that come; those that waited are handled, or never will be."""
+        self._is_busy = False
+        self._worker = None
+        if self._inbox or self._room is not None:
+            self._empty()
+
+    def _next(self) -> tuple[Message, Context]:
+        """Take out the message whose turn it is."""
+        message, context = self._inbox.pop(0)
+        self._inbox_bytes -= size_of(message)
+        if len(self._inbox) < INBOX // 2 and self._inbox_bytes < INBOX_BYTES // 2:
             self._make_room()
+        return message, context
+
+    def _empty(self) -> None:
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._make_room()
 
     def _make_room(self) -> None:
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
 
-    async def _handle(self, message: Message) -> None:
-        """Handle one message: load and touch its session, call the handler, commit."""
-        if self._handler is not None and (self.session is None or await self._load(self.session)):
-            await self._run(partial(self._handler, self, message))
-
-    async def _run(self, call: Callable[[], Awaitable[None] | None]) -> None:
+    async def _run(self, function: Callable[..., Awaitable[None] | None], *arguments: object) -> None:
         """Call what the application has for an event, as one unit of work, and commit it."""
         with UnitOfWork() as unit:
             if self.session is not None and self._key is not None:
                 unit.bind(self.session.ref, self._key)
             try:
-                result = call()
+                result = function(*arguments)
                 if result is not None:
                     await result
-                await self.commit(unit)
+                if unit.dirty:
+                    await self.commit(unit)
             except ConnectionClosed:
                 pass  # the client left while it was being answered
             except SessionEnded as error:
@@ -395,15 +545,25 @@ class Connection:
             return
         self.closed = verdict
         self._was_closed_here = True
-        self._inbox.clear()
-        self._inbox_bytes = 0
-        self._make_room()
+        self._empty()
         self._is_abandoned = last is None
-        if self._is_abandoned and self._awaits_store and self._worker is not None:
-            self._worker.cancel()
+        if self._is_abandoned and self._worker is not None:
+            if self._awaits_store:
+                self._worker.cancel()
+            else:
+                self._hub.outlast(self, self._worker)
         self.disconnected = self._hub.part(self, last)
         if self._transport is not None:
             self._transport.close(*verdict)
+
+    def unfinished(self) -> asyncio.Future[Any] | None:
+        """Return what is done when the messages that have come are handled, or have had their time; `None`: they are.
+
+        For a store that is away nobody waits.
+        """
+        if self._worker is None or self._awaits_store:
+            return None
+        return asyncio.ensure_future(asyncio.wait({self._worker}, timeout=LAST_ANSWERS))
 
     def lost(self, code: int | None, reason: str | None) -> None:
         """Take note that the peer closed, or vanished (1006); what it sent before is still handled."""
@@ -421,6 +581,25 @@ class Connection:
     def unsubscribe(self, topic: str) -> None:
         """Leave a topic; no error where it was never joined."""
         self._hub.topics.leave(self, topic)
+
+    def joined(self, topic: str) -> None:
+        """Take note that it is in a topic, as `Topics` says."""
+        if self._topics is None:
+            self._topics = set()
+        self._topics.add(topic)
+
+    def reads(self, topic: str, reader: Reader) -> None:
+        """Take note of how far it is in a topic with history."""
+        if self._readers is None:
+            self._readers = {}
+        self._readers[topic] = reader
+
+    def left(self, topic: str) -> None:
+        """Take note that it is in a topic no more."""
+        if self._topics is not None:
+            self._topics.discard(topic)
+        if self._readers is not None:
+            self._readers.pop(topic, None)
 
 
 def _retrieve(write: asyncio.Future[None]) -> None:

@@ -45,9 +45,12 @@ class Format(Protocol):
         """
 
 
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def to_json(value: Json) -> str:
     """Return JSON text, as short as it gets."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODE(value)
 
 
 def envelope(what: ToClient, **fields: Json) -> str:

@@ -16,15 +16,18 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from wshttp.addresses import bucket
+from wshttp.close_codes import VANISHED
 from wshttp.config import Settings
+from wshttp.eager import Eager
 from wshttp.errors import LimitReached, SessionEnded, TooManyRequests, WshttpError
-from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, VANISHED, session_ended
+from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.elsewhere import Elsewhere, Nobody
 from wshttp.realtime.format import Format, Message, envelope, size_of
 from wshttp.realtime.letter import Letter
 from wshttp.realtime.message_types import ToClient
 from wshttp.realtime.offline import Offline, queueing, require_fit
+from wshttp.realtime.parcel import Parcel
 from wshttp.realtime.presence import Member
 from wshttp.realtime.queues import Queues
 from wshttp.realtime.receipt import Receipt
@@ -72,9 +75,9 @@ class HubStatistics:
     on_handled: Callable[[float], None] | None = None
     """Called with the seconds that the handling of a message took, without waiting for a store that is away."""
 
-    def count_sent(self, message: Message) -> None:
+    def count_sent(self, size: int) -> None:
         self.sent += 1
-        self.sent_bytes += size_of(message)
+        self.sent_bytes += size
 
     def count_received(self, message: Message) -> None:
         self.received += 1
@@ -92,6 +95,7 @@ class Hub:
         self._by_session: dict[str, dict[Connection, None]] = {}
         self._per_address: Counter[str] = Counter()
         self._partings: dict[str, set[asyncio.Future[None]]] = {}
+        self._outlasting: set[asyncio.Task[None]] = set()
         self._slices = Slices()
         self._heart: asyncio.Task[None] | None = None
         self.elsewhere: Elsewhere = Nobody()
@@ -99,6 +103,8 @@ class Hub:
         """Who is told of connections that come and go."""
         self.lives: Callable[[str], Awaitable[bool]] = _supposedly
         """Tell whether a session is not over, as the store knows."""
+        self.eager = Eager()
+        """What handles messages."""
         self.topics = Topics(self, kept.histories, self._give)
         self._offline = Offline(self, Queues(kept.queues, self.clock))
         self.use(settings)
@@ -246,9 +252,15 @@ class Hub:
         """Run `on_disconnect`, once per connection that `on_connect` let in."""
         if last is not None:
             await self._let_finish(connection, last)
-        if await connection.admission and self._callbacks["disconnect"]:
+        if await connection.was_admitted() and self._callbacks["disconnect"]:
             code, reason = connection.closed or (None, None)
             await self._callbacks.notify("disconnect", connection, code, reason)
+
+    def outlast(self, connection: Connection, last: asyncio.Future[None]) -> None:
+        """Let the handler of a message come to its end, though its connection was closed here; nothing waits for that."""
+        task = asyncio.create_task(self._let_finish(connection, last))
+        self._outlasting.add(task)
+        task.add_done_callback(self._outlasting.discard)
 
     async def _let_finish(self, connection: Connection, last: asyncio.Future[None]) -> None:
         """Wait for the handler of the last messages. Nobody is there to hear it: in the end it is cancelled."""
@@ -256,7 +268,7 @@ class Hub:
         _, hanging = await asyncio.wait({last}, timeout=patience)
         if hanging:
             _log.error(
-                "a handler of %s is cancelled: its client left %g s ago", connection.path or "a connection", patience
+                "a handler of %s is cancelled: it was closed %g s ago", connection.path or "a connection", patience
             )
             last.cancel()
             await asyncio.wait({last}, timeout=CLEANING_UP)
@@ -343,7 +355,7 @@ class Hub:
         return await self._give(letter, include, exclude)
 
     async def _give(self, letter: Letter, include: Filter | None = None, exclude: Filter | None = None) -> int:
-        formed: dict[Format, Message] = {}
+        formed: dict[Format, Parcel] = {}
         count = 0
         for connection in self._chosen(letter):
             if (include is not None and not _passes(include, connection)) or (
@@ -353,8 +365,8 @@ class Hub:
             if letter.place is not None and not _is_next(letter, connection):
                 continue
             if connection.format not in formed:
-                formed[connection.format] = letter.form(connection.format)
-            count += connection.post(formed[connection.format])
+                formed[connection.format] = Parcel(letter.form(connection.format))
+            count += connection.deliver(formed[connection.format])
             await self._slices.pause()
         return count
 
@@ -380,10 +392,10 @@ class Hub:
 
     def tell(self, connections: Iterable[Connection], what: ToClient, **fields: Json) -> None:
         """Send a message of `wshttp.v1` to those who understand it."""
-        text = envelope(what, **fields)
+        parcel = Parcel(envelope(what, **fields))
         for connection in list(connections):
             if connection.format.is_told:
-                connection.post(text)
+                connection.deliver(parcel)
 
     # --- queues, and what comes by requests -----------------------------------------------------------
 
@@ -514,6 +526,8 @@ class Hub:
             _, hanging = await asyncio.wait(partings, timeout=LAST_PARTINGS)
             for parting in hanging:
                 parting.cancel()
+        for task in self._outlasting:
+            task.cancel()
         await asyncio.gather(self.topics.feeds.close(), self._offline.close())
 
     async def _beat_while_needed(self) -> None:

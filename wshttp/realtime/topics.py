@@ -61,7 +61,7 @@ class Topics:
         """Put a connection into a topic; no error where it is there already."""
         if topic in connection.topics or connection.closed is not None:
             return
-        connection.topics.add(topic)
+        connection.joined(topic)
         elsewhere = self._hub.elsewhere
         if topic not in self._connections:
             self._connections[topic] = {}
@@ -75,7 +75,8 @@ class Topics:
 
     def join_reading(self, connection: Connection, topic: str) -> Reader:
         """Put a connection into a topic with history; what is published waits until `resume` has told it the rest."""
-        reader = connection.readers[topic] = Reader()
+        reader = Reader()
+        connection.reads(topic, reader)
         self.join(connection, topic)
         return reader
 
@@ -108,8 +109,7 @@ class Topics:
             self._leave(connection, topic, on_purpose=False)
 
     def _leave(self, connection: Connection, topic: str, *, on_purpose: bool) -> None:
-        connection.topics.discard(topic)
-        connection.readers.pop(topic, None)
+        connection.left(topic)
         held = self._connections.get(topic, {})
         held.pop(connection, None)
         if not held and self._connections.pop(topic, None) is not None:

@@ -6,20 +6,25 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from wshttp.realtime.parcel import Parcel
+
 
 class Transport(Protocol):
     """One open connection, without any policy."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that were written and have not left this process."""
+        """Bytes that were written and that the peer is slow to take."""
 
     @property
     def heard_at(self) -> float:
         """Monotonic seconds at which the peer last sent anything, a pong included."""
 
-    def write(self, message: str | bytes) -> asyncio.Future[None]:
-        """Send a message; the future is done when it has left this process, and fails if the socket closes first."""
+    def write(self, parcel: Parcel) -> asyncio.Future[None] | None:
+        """Send a message; the future is done when the peer has taken it, and fails if the socket closes first.
+
+        `None`: there is no need to wait. Raises `ConnectionClosed`.
+        """
 
     def ping(self) -> None:
         """Send a ping."""

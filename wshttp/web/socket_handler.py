@@ -8,36 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, ClassVar
 
-from tornado.httputil import HTTPServerRequest
-from tornado.iostream import StreamClosedError
-from tornado.web import Application
-from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
-from wshttp.errors import BadRequest, ConnectionClosed, SessionEnded, UsageError
-from wshttp.realtime.close_codes import BYE, NO_STATUS
-from wshttp.realtime.connection import Connection
-from wshttp.realtime.format import ENVELOPE, PLAIN, SUBPROTOCOL, Format, Message, size_of
+from wshttp.errors import BadRequest, SessionEnded, UsageError
+from wshttp.realtime.close_codes import BYE
+from wshttp.realtime.connection import Connection, MessageHandler
+from wshttp.realtime.format import ENVELOPE, PLAIN, SUBPROTOCOL, Format, Message
 from wshttp.sessions.session import Session
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.web.admission import admit
+from wshttp.web.framing import Framing, frame_with, tornado_can_compress
 from wshttp.web.handler import SessionHandler
 
 COMPRESSION = {"compression_level": 1, "mem_level": 5}
 """Bounds for permessage-deflate: per connection 32 KiB window and 16 KiB state (zlib's memLevel 5); level 1, since
 higher ones cost several times the time for a few per cent."""
-
-_BITS = r'"?(?:9|1[0-5])"?'
-_DEFLATE_OFFER = re.compile(
-    r"permessage-deflate(?:\s*;\s*(?:server_no_context_takeover|client_no_context_takeover"
-    rf"|server_max_window_bits={_BITS}|client_max_window_bits(?:={_BITS})?))*"
-)
-"""An offer that can be met (RFC 7692, section 7.1): zlib has no window of 8 bits for raw deflate."""
 
 _NO_UPGRADE = "this is a WebSocket; connect with `Upgrade: websocket`"
 
@@ -66,6 +58,9 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         super().__init__(application, request, **kwargs)
         self._connection: Connection | None = None
+        self._is_open = False
+        self.has_begun = self.has_opened = False
+        """Whether `open` has begun, and has ended."""
 
     @property
     def connection(self) -> Connection:
@@ -87,12 +82,16 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         """Take the socket in, ask the application, commit, and let Tornado answer."""
         if self.request.headers.get("Upgrade", "").lower() != "websocket":
             raise BadRequest(_NO_UPGRADE)
+        if self.request.version == "HTTP/1.0":  # which has no upgrade (RFC 9110, section 7.8)
+            self.set_status(426, "Upgrade Required")
+            self.set_header("Upgrade", "websocket")
+            return
         await self._admit()
         try:
             await super().get(*args, **kwargs)
         finally:
-            if self._connection is not None:
-                self._connection.lost(None, None)  # Tornado refused the handshake; else it is closed already
+            if self._connection is not None and not self._is_open:
+                self._connection.lost(None, None)  # the handshake was refused
 
     def head(self, *args: str, **kwargs: str) -> Any:
         """Refuse: a handshake is a GET (RFC 6455, section 4.1), and anything else is no use here."""
@@ -114,13 +113,13 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         return True
 
     def get_compression_options(self) -> dict[str, Any] | None:
-        return COMPRESSION if self.site.settings.websocket.compression and self._can_compress() else None
-
-    def _can_compress(self) -> bool:
-        """Whether the first offer of permessage-deflate, which Tornado takes, is one that it can (6.6: else it is a 500)."""
-        offers = ",".join(self.request.headers.get_list("Sec-WebSocket-Extensions")).split(",")
-        first = next((offer for offer in offers if offer.partition(";")[0].strip() == "permessage-deflate"), "")
-        return _DEFLATE_OFFER.fullmatch(first.strip()) is not None
+        if not self.site.settings.websocket.compression:
+            return None
+        offers = self.request.headers.get_list("Sec-WebSocket-Extensions")
+        has_its_own = hasattr(
+            self.request.connection, "websocket_protocol"
+        )  # framing, which declines what it cannot do
+        return COMPRESSION if has_its_own or tornado_can_compress(offers) else None
 
     @property
     def max_message_size(self) -> int:
@@ -131,20 +130,53 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
         """None of Tornado's: the hub pings, and knows a busy handler from a dead peer."""
         return 0
 
+    def on_finish(self) -> None:
+        """Let go of what is the handshake's: messages, which are handled in its context, have units of their own."""
+        super().on_finish()
+        self._headers = HTTPHeaders()  # they have been sent
+        if self.visit is not None:
+            self.visit.unit.leave()
+            self.visit.patience.leave()
+
     # --- after it -----------------------------------------------------------------------------------------
 
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        """Put a `_Wire` between Tornado's framing and this handler, and begin the connection before `open`."""
+        """Put a `Wire` between the framing and the connection, which begins before `open`."""
         protocol = super().get_websocket_protocol()
-        if isinstance(protocol, WebSocketProtocol13) and self._connection is not None:
-            wire = _Wire(self, protocol, self._connection)
-            protocol.handler = wire
-            self._user_open, self.open = self.open, wire.open  # Tornado calls it by instance
+        if protocol is not None and self._connection is not None:
+            framing = frame_with(protocol, self._wire(self._connection), self.site.hub.clock.monotonic)
+            # The framing calls it by instance.
+            self.open = partial(self._go_on, self.open, framing, self._connection)
         return protocol
 
-    def begin(self, args: tuple[str, ...], kwargs: dict[str, str]) -> Awaitable[None] | None:
-        """Run the subclass's `open`."""
-        return self._user_open(*args, **kwargs)
+    async def _go_on(
+        self,
+        user_open: Callable[..., Awaitable[None] | None],
+        framing: Framing,
+        connection: Connection,
+        *args: str,
+        **kwargs: str,
+    ) -> None:
+        """Begin: the 101 has been sent."""
+        self._is_open = True
+        del self.open  # it refers to us
+        framing.opened()
+        connection.opened(framing, self._receiver(), partial(self._open_with, partial(user_open, *args, **kwargs)))
+
+    async def _open_with(self, user_open: Callable[[], Awaitable[None] | None]) -> None:
+        self.has_begun = True
+        opening = user_open()
+        if opening is not None:
+            await opening
+        self.has_opened = True
+
+    def _wire(self, connection: Connection) -> Wire:
+        """Return what the framing tells what it hears."""
+        return HandlerWire(connection, self)
+
+    def _receiver(self) -> MessageHandler:
+        """Return what handles messages."""
+        return lambda connection, message: self.on_message(message)
 
     def on_message(self, message: Message) -> Awaitable[None] | None:
         """Handle a message; override it."""
@@ -159,78 +191,57 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
             self._connection.close(BYE.code if code is None else code, reason or "")
 
 
-class _Wire:
-    """Between Tornado's framing and a connection: the delegate of the one, the transport of the other."""
+class Wire:
+    """Between a framing and a connection: what the one hears, the other is told."""
 
-    def __init__(self, handler: SessionWebSocketHandler, protocol: WebSocketProtocol13, connection: Connection) -> None:
-        self._now = handler.site.hub.clock.monotonic
-        self.unsent = 0
-        self.heard_at = self._now()
-        self._handler = handler
-        self._protocol = protocol
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # Tornado calls it by instance, also for what it decides by itself.
-        self._close, protocol.close = protocol.close, self._closing  # type: ignore[method-assign]
-
-    # --- transport ----------------------------------------------------------------------------------------
-
-    def write(self, message: Message) -> Future[None]:
-        size = size_of(message)
-        try:
-            write = self._protocol.write_message(message, binary=isinstance(message, bytes))
-        except (WebSocketClosedError, StreamClosedError):
-            raise ConnectionClosed(None, None) from None
-        self.unsent += size
-        write.add_done_callback(lambda _: self._written(size))
-        return write
-
-    def _written(self, size: int) -> None:
-        self.unsent -= size
-
-    def ping(self) -> None:
-        try:
-            self._protocol.write_ping(b"")
-        except StreamClosedError:
-            _log.debug("connection %s closed before it could be pinged", self._connection.id)
-
-    def close(self, code: int, reason: str) -> None:
-        self._close(code, reason)
-
-    def abort(self) -> None:
-        self._protocol._abort()
-
-    # --- Tornado's delegate -------------------------------------------------------------------------------
-
-    async def open(self, *args: str, **kwargs: str) -> None:
-        """Begin: the 101 has been sent."""
-        self._protocol.set_nodelay(True)  # or small messages wait for the acknowledgement of others
-        self._connection.opened(self, self._on_message, partial(self._handler.begin, args, kwargs))
-
-    def _on_message(self, connection: Connection, message: Message) -> Awaitable[None] | None:
-        return self._handler.on_message(message)
 
     def on_message(self, message: Message) -> Future[None] | None:
-        self.heard_at = self._now()
         return self._connection.received(message)
 
     def on_ping(self, data: bytes) -> None:
-        self.heard_at = self._now()
-        self._handler.on_ping(data)
+        """The framing answers it."""
 
     def on_pong(self, data: bytes) -> None:
-        self.heard_at = self._now()
-        self._handler.on_pong(data)
+        """The connection asks the framing when it last heard anything."""
 
-    def _closing(self, code: int | None = None, reason: str | None = None) -> None:
-        """Note with what the peer closes, or Tornado itself (1009); our own closes don't come this way."""
-        if not self._protocol.server_terminated:
-            said = self._protocol.close_reason if self._protocol.client_terminated else reason
-            self._connection.lost(NO_STATUS if code is None else code, said)
-        self._close(code, reason)
+    def unfinished(self) -> Future[Any] | None:
+        return self._connection.unfinished()
+
+    def closing(self, code: int | None, reason: str | None) -> None:
+        self._connection.lost(code, reason)
 
     def on_ws_connection_close(self, close_code: int | None = None, close_reason: str | None = None) -> None:
         self._connection.lost(close_code, close_reason)
-        self._reporting = asyncio.ensure_future(self._report_close(close_code, close_reason))
+
+    def log_exception(self, *exc_info: Any) -> None:
+        _log.error("connection %s failed", self._connection.id, exc_info=exc_info)
+
+
+class HandlerWire(Wire):
+    """A wire that tells a handler, too, and so keeps it and its request."""
+
+    __slots__ = ("_handler", "_reporting")
+
+    def __init__(self, connection: Connection, handler: SessionWebSocketHandler) -> None:
+        super().__init__(connection)
+        self._handler = handler
+
+    def on_ping(self, data: bytes) -> None:
+        if self._handler.has_opened:
+            self._handler.on_ping(data)
+
+    def on_pong(self, data: bytes) -> None:
+        if self._handler.has_opened:
+            self._handler.on_pong(data)
+
+    def on_ws_connection_close(self, close_code: int | None = None, close_reason: str | None = None) -> None:
+        super().on_ws_connection_close(close_code, close_reason)
+        if self._handler.has_begun:
+            self._reporting = asyncio.ensure_future(self._report_close(close_code, close_reason))
 
     async def _report_close(self, code: int | None, reason: str | None) -> None:
         """Have Tornado call `on_close`, after the last message and `on_disconnect`, and commit what it changes."""
@@ -249,24 +260,32 @@ class _Wire:
         self._handler.log_exception(*exc_info)
 
 
-SocketFunction = Callable[[Connection, Message], Awaitable[None] | None]
+class HandshakeHandler(SessionWebSocketHandler):
+    """A handler for the handshake only: from then on the socket is its connection, and this is forgotten with its request."""
+
+    def _wire(self, connection: Connection) -> Wire:
+        return Wire(connection)
+
+    def _break_cycles(self) -> None:
+        """Do with the 101 what Tornado (6.6) does at the end of a socket: nobody renders a template then."""
+        RequestHandler._break_cycles(self)
 
 
-class FunctionSocket(SessionWebSocketHandler):
+class FunctionSocket(HandshakeHandler):
     """The socket behind `@server.websocket(path)`."""
 
     def initialize(
-        self, function: SocketFunction, subprotocols: tuple[str, ...] = (), auto_start: bool | None = None
+        self, function: MessageHandler, subprotocols: tuple[str, ...] = (), auto_start: bool | None = None
     ) -> None:
         self._function = function
         self.subprotocols = subprotocols  # type: ignore[misc]  # of this instance
         self.auto_start = auto_start  # type: ignore[misc]  # of this instance
 
-    def on_message(self, message: Message) -> Awaitable[None] | None:
-        return self._function(self.connection, message)
+    def _receiver(self) -> MessageHandler:
+        return self._function
 
 
-class BuiltInSocket(SessionWebSocketHandler):
+class BuiltInSocket(HandshakeHandler):
     """`GET /wshttp/socket`: subprotocol `wshttp.v1`."""
 
     subprotocols = (SUBPROTOCOL,)
@@ -281,5 +300,5 @@ class BuiltInSocket(SessionWebSocketHandler):
     def open(self, *args: str, **kwargs: str) -> Awaitable[None]:
         return self.site.envelope.welcome(self.connection)
 
-    def on_message(self, message: Message) -> Awaitable[None]:
-        return self.site.envelope.handle(self.connection, message)
+    def _receiver(self) -> MessageHandler:
+        return self.site.envelope.handle
