@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from browsing import Browser, problem, read_json
 from serving import new_server, running
-from tornado.web import HTTPError, url
+from tornado.routing import HostMatches, Rule
+from tornado.web import HTTPError, RequestHandler, url
 from tornado.websocket import WebSocketHandler
 
 from wshttp import Response, Server, SessionHandler
@@ -236,3 +237,32 @@ def test_sockets_without_a_session_are_refused() -> None:
 
     with pytest.raises(UsageError, match="SessionWebSocketHandler"):
         server_of().add_handlers([("/plain", Plain)])
+
+
+class ForOneHost(RequestHandler):
+    def get(self) -> None:
+        self.write("one host")
+
+
+async def test_first_of_several_that_match_a_path_answers() -> None:
+    """Endpoints with and without parameters, and handlers, in the order in which they were registered, however found."""
+    server = new_server(server={"allowed_hosts": ["one.example", "two.example"]})
+    server.get("/early")(lambda request: "early")
+    server.get("/{name}")(lambda request, name: f"any {name}")
+    server.get("/late")(lambda request: "late")
+    server.get("/%41/{rest:path}")(lambda request: "encoded")
+    async with running(server) as base:
+        browser = Browser(base)
+        for _ in range(2):
+            for path, body in (
+                ("/early", "early"),
+                ("/%65arly", "early"),
+                ("/x/../early", "early"),
+                ("/late", "any late"),
+            ):
+                assert (await browser.get(path)).body == body.encode()
+        server.add_handlers([Rule(HostMatches("one.example"), ForOneHost)])
+        server.get("/host/x")(lambda request: "endpoint")
+        for _ in range(2):
+            for host, body in (("one.example", b"one host"), ("two.example", b"endpoint")):
+                assert (await browser.get("/host/x", headers={"Host": host})).body == body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from wshttp.web.conditions import http_date, precondition, range_applies
+from wshttp.web.conditions import precondition, range_applies
 
 TAG = '"abc"'
 AT = 784111777  # Sun, 06 Nov 1994 08:49:37 GMT, RFC 9110's example
@@ -65,8 +65,3 @@ def test_precondition_without_tag_and_date_matches_nothing() -> None:
 def test_range_applies_only_to_the_same_copy(condition: str, expected: bool) -> None:
     """If-Range wants the very same tag, or exactly the same date."""
     assert range_applies(HTTPHeaders({"If-Range": condition} if condition else {}), TAG, AT) is expected
-
-
-def test_http_date_is_in_gmt() -> None:
-    """Dates are IMF-fixdates."""
-    assert http_date(AT) == DATE

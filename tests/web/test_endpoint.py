@@ -452,7 +452,7 @@ async def test_body_that_nobody_reads_costs_no_connection(users_file: str, path:
 
 async def test_answer_does_not_wait_for_ever_for_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that holds its body back gets its answer after a moment, and the connection closes."""
-    monkeypatch.setattr("wshttp.web.endpoint.LINGER", 0.05)
+    monkeypatch.setattr("wshttp.web.exchange.LINGER", 0.05)
     server = server_of()
     server.post("/ignores")(lambda request: "ok")
     async with running(server) as base, raw(base) as connection:
@@ -686,7 +686,7 @@ async def test_serialized_requests_of_a_session_come_one_after_the_other(scene: 
 @pytest.mark.feature("T5")
 async def test_serialized_request_that_waits_too_long_is_429(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait has a limit; then 429 with `Retry-After`, and the one inside is not disturbed."""
-    monkeypatch.setattr("wshttp.web.endpoint.SERIALIZE_WAIT", 0.05)
+    monkeypatch.setattr("wshttp.web.exchange.SERIALIZE_WAIT", 0.05)
     serial = Serial(scene)
     async with running(serial.server) as base:
         browser = Browser(base)
@@ -852,7 +852,7 @@ async def test_equal_lengths_are_one(lines: str) -> None:
 
 async def test_body_that_nobody_reads_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever we and Tornado make of the headers: what nobody takes is dropped, and no connection is left for good."""
-    monkeypatch.setattr("wshttp.web.endpoint.announced_length", lambda headers: 0)
+    monkeypatch.setattr("wshttp.web.exchange.announced_length", lambda headers: 0)
     server = server_of()
     server.post("/unread")(lambda request: "answered")
     async with running(server) as base, raw(base) as connection:
@@ -874,7 +874,7 @@ async def test_length_of_thousands_of_digits_is_400(caplog: pytest.LogCaptureFix
 @pytest.mark.feature("T5")
 async def test_serialized_request_with_a_slow_body_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait for who is at work, and not for who still sends."""
-    monkeypatch.setattr("wshttp.web.endpoint.SERIALIZE_WAIT", 0.05)
+    monkeypatch.setattr("wshttp.web.exchange.SERIALIZE_WAIT", 0.05)
     read, reading = RequestBody.read, asyncio.Event()
 
     async def heard(body: RequestBody, maximum: int) -> bytes:
@@ -910,8 +910,11 @@ async def test_serialized_request_with_too_large_a_body_is_413() -> None:
         assert (await Browser(base).post("/cart", body="x" * 1025)).code == 413
 
 
-async def test_answer_before_the_request_is_read_says_that_the_connection_closes() -> None:
-    """Else a client sends its next request on it, and is reset: Tornado closes after such an answer."""
+async def test_answer_before_the_request_is_read_says_that_the_connection_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a client sends its next request on it, and is reset: the connection closes after such an answer."""
+    monkeypatch.setattr("wshttp.web.exchange.LINGER", 0.05)
     server = new_server()
 
     @server.post("/unsafe")
@@ -920,7 +923,7 @@ async def test_answer_before_the_request_is_read_says_that_the_connection_closes
 
     async with running(server) as base, raw(base) as connection:
         connection.send(
-            b"POST /unsafe HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"
+            b"POST /unsafe HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 1\r\n\r\n"
         )
         head, _, _ = (await connection.rest()).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 403 ")

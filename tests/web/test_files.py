@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import logging
 import os
@@ -12,16 +13,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import engines
 import pytest
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
+from wshttp.engine.http_answer import HttpAnswer
 from wshttp.testing import FakeClock
-from wshttp.web.file_root import CHUNK, HASHED_UP_TO, FileRoot
-from wshttp.web.files import SECURITY_HEADERS, FilesHandler
+from wshttp.web.file_root import CHUNK, HASHED_UP_TO, FileRoot, OpenFile
+from wshttp.web.files import READ_LAST, SECURITY_HEADERS, FilesHandler
 
 
 @dataclass
@@ -66,13 +70,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def serve(folder: Path, age: float = 60.0) -> AsyncIterator[Served]:
-    """Serve `folder`, whose files have last changed `age` seconds ago or before: all have settled."""
+async def serve(folder: Path, age: float = 60.0, **settings: Any) -> AsyncIterator[Served]:
+    """Serve `folder`, whose files have last changed `age` seconds ago or before: all have settled.
+
+    `settings` are those of Tornado's application.
+    """
     files = FileRoot(folder, clock=FakeClock(time=time.time() + age))
     (listener,) = bind_sockets(0, "127.0.0.1", family=socket.AF_INET)
     served = Served(folder, listener.getsockname()[1])
     routes = [(r"/(.*)", FilesHandler, {"root": files, "cache": lambda: served.cache})]
-    server = HTTPServer(Application(routes))
+    server = HTTPServer(Application(routes, **settings))
     server.add_sockets([listener])
     try:
         yield served
@@ -134,9 +141,10 @@ async def test_head_is_get_without_the_body(folder: Path) -> None:
 
 
 @pytest.mark.feature("F2")
-async def test_large_file_that_changed_just_now_has_no_tag_in_get_and_head(folder: Path) -> None:
+@pytest.mark.parametrize("size", [CHUNK + 1, HASHED_UP_TO + 1])
+async def test_large_file_that_changed_just_now_has_no_tag_in_get_and_head(folder: Path, size: int) -> None:
     """Tornado's own tag, made of what is buffered, never takes the place of one that is missing."""
-    (folder / "large.bin").write_bytes(bytes(HASHED_UP_TO + 1))
+    (folder / "large.bin").write_bytes(bytes(size))
     async with serve(folder, age=0) as served:
         for method in ("HEAD", "GET"):
             answer = await served.ask("/large.bin", method)
@@ -347,24 +355,96 @@ async def test_large_file_arrives_whole(folder: Path) -> None:
     assert hashlib.sha256(answer.body).digest() == hashlib.sha256(data).digest()
 
 
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the native engine read what it sends, as it does over TLS; stock Tornado knows nothing else."""
+    monkeypatch.setattr(HttpAnswer, "sends_files", False)
+
+
 @pytest.mark.feature("F2")
+@pytest.mark.parametrize("part", [None, (5, HASHED_UP_TO + 7)])
+async def test_large_file_is_sent_by_the_system_where_it_can_be(
+    folder: Path, part: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its end passes through this process, which finds out whether it is still the file that was promised."""
+    data = os.urandom(HASHED_UP_TO + CHUNK)
+    (folder / "large.bin").write_bytes(data)
+    read: list[tuple[int, int]] = []
+    real = OpenFile.read
+    monkeypatch.setattr(
+        OpenFile, "read", lambda file, offset, length: (read.append((offset, length)), real(file, offset, length))[1]
+    )
+    first, last = part or (0, len(data) - 1)
+    async with serve(folder) as served:
+        answer = await served.ask("/large.bin", headers={"Range": f"bytes={first}-{last}"} if part else None)
+    assert answer.body == data[first : last + 1]
+    if engines.is_native():
+        assert read == [(last + 1 - READ_LAST, READ_LAST)]
+    else:
+        assert len(read) > 1
+
+
+@pytest.mark.feature("F2")
+async def test_large_file_that_is_compressed_on_its_way_is_read(folder: Path) -> None:
+    """A program's own transforms have to see what is sent."""
+    data = b"body { color: #123456 }\n" * 100_000
+    (folder / "large.css").write_bytes(data)
+    async with serve(folder, compress_response=True) as served:
+        answer = await served.ask("/large.css", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert "Content-Length" not in answer.headers
+    chunks, plain = answer.body, b""
+    while chunks:
+        size, _, chunks = chunks.partition(b"\r\n")
+        plain, chunks = plain + chunks[: int(size, 16)], chunks[int(size, 16) + 2 :]
+    assert gzip.decompress(plain) == data
+
+
+@pytest.mark.feature("F2")
+@pytest.mark.parametrize("spoil", ["shorten", "rewrite"])
+async def test_large_file_that_changes_before_its_end_is_sent_is_cut(
+    folder: Path, spoil: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However it is sent, it never looks whole."""
+    file, size = folder / "large.bin", CHUNK * 4
+    file.write_bytes(b"a" * size)
+    os.utime(file, (1000, 1000))
+    real = FileRoot.read
+
+    async def spoiling(files: FileRoot, opened: OpenFile, offset: int, wanted: int) -> bytes:
+        os.truncate(file, CHUNK * 2 + 1) if spoil == "shorten" else file.write_bytes(b"b" * size)
+        return await real(files, opened, offset, wanted)
+
+    monkeypatch.setattr(FileRoot, "read", spoiling)
+    async with serve(folder) as served:
+        with caplog.at_level(logging.INFO):
+            answer = await served.ask("/large.bin", headers={"Connection": "keep-alive"})
+    assert answer.headers["Content-Length"] == str(size)
+    assert len(answer.body) < size
+    assert "large.bin changed while it was sent" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "Uncaught" not in caplog.text
+
+
+@pytest.mark.feature("F2")
+@pytest.mark.usefixtures("in_pieces")
 async def test_chunk_is_read_only_when_the_one_before_has_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that reads nothing holds one chunk in the server, and the loop answers others meanwhile."""
     (folder / "large.bin").write_bytes(bytes(64 * 1024 * 1024))
     flushing: list[asyncio.Future[None]] = []
     early: list[int] = []
-    real_run, real_flush = FileRoot.run, FilesHandler.flush
+    real_read, real_flush = FileRoot.read, FilesHandler.flush
 
-    def run(files: FileRoot, function: object, offset: int, wanted: int) -> object:
+    async def read(files: FileRoot, opened: OpenFile, offset: int, wanted: int) -> bytes:
         if flushing and not flushing[-1].done():
             early.append(offset)
-        return real_run(files, function, offset, wanted)  # type: ignore[arg-type]
+        return await real_read(files, opened, offset, wanted)
 
     def flush(handler: FilesHandler, include_footers: bool = False) -> asyncio.Future[None]:
         flushing.append(real_flush(handler, include_footers))
         return flushing[-1]
 
-    monkeypatch.setattr(FileRoot, "run", run)
+    monkeypatch.setattr(FileRoot, "read", read)
     monkeypatch.setattr(FilesHandler, "flush", flush)
     async with serve(folder) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
@@ -379,6 +459,7 @@ async def test_chunk_is_read_only_when_the_one_before_has_left(folder: Path, mon
 
 @pytest.mark.feature("F2")
 @pytest.mark.parametrize("spoil", ["shorten", "rewrite"])
+@pytest.mark.usefixtures("in_pieces")
 async def test_file_that_changes_while_it_is_sent_is_cut(
     folder: Path, spoil: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -386,14 +467,14 @@ async def test_file_that_changes_while_it_is_sent_is_cut(
     file, size = folder / "large.bin", CHUNK * 4
     file.write_bytes(b"a" * size)
     os.utime(file, (1000, 1000))
-    real = FileRoot.run
+    real = FileRoot.read
 
-    async def spoiling(files: FileRoot, function: object, offset: int, wanted: int) -> object:
+    async def spoiling(files: FileRoot, opened: OpenFile, offset: int, wanted: int) -> bytes:
         if offset == CHUNK * 2:
             os.truncate(file, CHUNK * 2 + 1) if spoil == "shorten" else file.write_bytes(b"b" * size)
-        return await real(files, function, offset, wanted)  # type: ignore[arg-type]
+        return await real(files, opened, offset, wanted)
 
-    monkeypatch.setattr(FileRoot, "run", spoiling)
+    monkeypatch.setattr(FileRoot, "read", spoiling)
     async with serve(folder) as served:
         with caplog.at_level(logging.INFO):
             answer = await served.ask("/large.bin", headers={"Connection": "keep-alive"})
@@ -405,11 +486,37 @@ async def test_file_that_changes_while_it_is_sent_is_cut(
 
 
 @pytest.mark.feature("F2")
+async def test_file_that_cannot_be_read_to_its_end_is_cut(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its header has been sent: nothing else can tell the client, and the log says it in a line."""
+    size = CHUNK * 4
+    (folder / "large.bin").write_bytes(bytes(size))
+    real = FileRoot.read
+
+    async def failing(files: FileRoot, opened: OpenFile, offset: int, wanted: int) -> bytes:
+        if offset >= CHUNK:
+            raise OSError(5, "Input/output error")
+        return await real(files, opened, offset, wanted)
+
+    monkeypatch.setattr(FileRoot, "read", failing)
+    async with serve(folder) as served:
+        with caplog.at_level(logging.INFO):
+            answer = await served.ask("/large.bin", headers={"Connection": "keep-alive"})
+        assert (await served.ask("/")).status == 200
+    assert answer.headers["Content-Length"] == str(size)
+    assert len(answer.body) < size
+    assert "large.bin cannot be read: Input/output error; the connection is cut" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.feature("F2")
 async def test_client_that_leaves_in_the_middle_leaves_nothing_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The file is closed and nothing is reported."""
     (folder / "large.bin").write_bytes(bytes(64 * 1024 * 1024))
+    monkeypatch.setattr("wshttp.web.open_files.MOST", 0)  # or one descriptor would wait for who asks next
     closed = asyncio.Event()
     real = FilesHandler.on_finish
     monkeypatch.setattr(FilesHandler, "on_finish", lambda handler: (real(handler), closed.set())[0])

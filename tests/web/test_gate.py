@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from browsing import Browser, basic, problem, read_json
-from serving import new_server, raw, running
+from serving import new_server, raw, refusal, running
 from tornado.web import RequestHandler
 
 from wshttp import Server
@@ -33,6 +33,10 @@ FOREIGN = [
     {"Origin": "http://127.0.0.1.evil.example"},
     {"Origin": "BASE.evil.example"},
     {"Origin": "garbage"},
+    {"Origin": "http://["},
+    {"Origin": "BASE["},
+    {"Origin": "BASE/"},
+    {"Origin": "http://BASE"},
     {"Origin": ""},
 ]
 
@@ -56,6 +60,7 @@ async def test_unsafe_method_of_another_site_is_refused(headers: dict[str, str])
             assert problem(await browser(method, "/x", headers=headers)) == (403, "forbidden")
         for path in ("/wshttp/session", "/wshttp/login", "/plain", "/wshttp/metrics"):
             assert problem(await browser.post(path, headers=headers)) == (403, "forbidden")
+        assert (await refusal(base, "/wshttp/socket", additional_headers=headers)).status_code == 403
         assert await server.sessions.count() == 0
         assert ran == []
 
@@ -174,6 +179,35 @@ async def test_rates_are_per_client_behind_a_trusted_proxy(clock: FakeClock) -> 
         ]
         assert [await ask("192.0.2.9") for _ in range(3)] == [200, 200, 200]
         assert await ask("192.0.2.66") == 403
+
+
+@pytest.mark.feature("M4")
+async def test_options_of_the_server_stand_behind_the_gate(clock: FakeClock) -> None:
+    """`OPTIONS *` says what there is; not to a denied address, too often, or under a foreign host. No other method has it."""
+    server = server_of(
+        clock,
+        rate={"requests_per_second": 1, "burst": 1, "deny": ["192.0.2.66"]},
+        server={"trusted_proxies": ["127.0.0.1"]},
+    )
+
+    async with running(server) as base:
+
+        async def ask(method: str, address: str, host: str = "localhost") -> bytes:
+            async with raw(base) as client:
+                lines = (
+                    f"{method} * HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: {address}\r\nConnection: close\r\n\r\n"
+                )
+                client.send(lines.encode())
+                return await client.rest()
+
+        answer = await ask("OPTIONS", "192.0.2.1")
+        assert answer.startswith(b"HTTP/1.1 204 ")
+        assert b"\r\nAllow: GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS\r\n" in answer
+        assert (await ask("OPTIONS", "192.0.2.1")).startswith(b"HTTP/1.1 429 ")
+        assert (await ask("OPTIONS", "192.0.2.66")).startswith(b"HTTP/1.1 403 ")
+        assert (await ask("OPTIONS", "192.0.2.2", "evil.example")).startswith(b"HTTP/1.1 403 ")
+        for method in ("CONNECT", "GET"):
+            assert (await ask(method, "192.0.2.66"))[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 405")
 
 
 @pytest.mark.feature("M4")
@@ -320,7 +354,12 @@ async def test_protected_path_redirects_browsers_where_the_rule_says(
 
 @pytest.mark.parametrize(
     "target",
-    ["//evil.example/private", "/\\evil.example/private", "http://evil.example/private", "/x/..//evil.example"],
+    [
+        "//evil.example/private",
+        "/\\evil.example/private",
+        "http://127.0.0.1//evil.example/private",
+        "/x/..//evil.example",
+    ],
 )
 async def test_redirect_never_says_to_come_back_to_another_host(users_file: str, target: str) -> None:
     """`next` is a path of this host, however the request spelled it."""

@@ -179,6 +179,44 @@ async def test_answer_without_changes_is_not_held_up() -> None:
         assert scene.order == []
 
 
+async def test_commit_that_has_nothing_to_wait_for_is_done_with_the_answer() -> None:
+    """A store in memory answers at once: no task is made, and what `finish` returns is done."""
+    seen: list[tuple[bool, bool]] = []
+
+    class Finishes(SessionHandler):
+        async def get(self) -> None:
+            self.session["n"] = 1 + self.session.get("n", 0)
+            before = asyncio.all_tasks()
+            done = self.finish("done").done()
+            seen.append((done, asyncio.all_tasks() <= before))
+
+    server = new_server(session={"identity": ["cookie"]})
+    server.add_handlers([("/finishes", Finishes)])
+    async with running(server) as base:
+        browser = Browser(base)
+        for _ in range(3):
+            assert (await browser.get("/finishes")).body == b"done"
+        [session] = [session async for session in server.sessions.scan()]
+        assert session.record.data == {"n": 3}
+    assert seen[-1] == (True, True)
+
+
+async def test_answer_that_cannot_be_sent_after_its_commit_is_a_fault() -> None:
+    """The client is not left waiting; what was committed stays."""
+
+    class Contradicts(SessionHandler):
+        def get(self) -> None:
+            self.session["n"] = 1
+            self.set_status(204)
+            self.write("a body")
+
+    scene = Committing(("/contradicts", Contradicts))
+    async with running(scene.server) as base:
+        response = await Browser(base).get("/contradicts")
+        assert response.code == 500
+        assert await scene.data() == {"n": 1}
+
+
 async def test_prepare_that_finishes_is_committed(scene: Any) -> None:
     """A subclass' `prepare` may answer by itself; the method does not run, and the changes are there."""
 

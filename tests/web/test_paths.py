@@ -125,3 +125,18 @@ def test_route_that_cannot_be_read_is_refused(route: str) -> None:
     """A brace that is no parameter's, and two parameters of one name, are mistakes of the program."""
     with pytest.raises(UsageError, match=r"a parameter is written|two parameters of one name"):
         route_pattern(route)
+
+
+@given(st.text(alphabet="/./..~-_aZ0%+é", max_size=12))
+def test_plain_path_is_what_the_long_way_makes_of_it(raw: str) -> None:
+    """Where nothing has to be decoded and nothing resolved, that is seen at a glance; it makes no difference."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wshttp.web.paths._PLAIN", re.compile("(?!)"))
+        try:
+            decoded = decoded_path(raw)
+        except BadRequest:
+            decoded = None
+        encoded = encoded_path(raw)
+    if decoded is not None:
+        assert decoded_path(raw) == decoded
+    assert encoded_path(raw) == encoded

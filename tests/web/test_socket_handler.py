@@ -675,7 +675,7 @@ async def test_on_disconnect_of_a_close_without_a_code_is_1005() -> None:
 
 
 async def test_what_was_sent_before_the_close_is_handled_before_on_disconnect() -> None:
-    """A client that says something and goes has said it."""
+    """A client that says something and goes, without waiting for an answer, has said it."""
     server, story, go_on = new_server(), [], asyncio.Event()
 
     @server.websocket("/last-words")
@@ -688,7 +688,7 @@ async def test_what_was_sent_before_the_close_is_handled_before_on_disconnect() 
         story.append(code)
 
     async with running(server) as base:
-        async with websocket(base, "/last-words") as socket:
+        async with websocket(base, "/last-words", close_timeout=0.01) as socket:
             await socket.send("one")
             await socket.send("two")
         await until(lambda: len(server.hub) == 0)
@@ -785,7 +785,7 @@ async def test_tornado_handler_handles_what_came_before_the_close_before_on_clos
 
     server.add_handlers([("/diary", Slow, {"story": story})])
     async with running(server) as base:
-        async with websocket(base, "/diary") as socket:
+        async with websocket(base, "/diary", close_timeout=0.01) as socket:
             await socket.send("one")
             await socket.send("two")
         await until(lambda: len(server.hub) == 0)
@@ -826,6 +826,38 @@ async def test_tornado_handler_whose_open_raises_closes_with_1011() -> None:
         assert await farewell(socket) == (1011, "internal error")
         [session] = [session async for session in server.sessions.scan()]
         assert session.record.data == {}
+
+
+async def test_tornado_handler_is_not_told_of_pings_before_it_has_opened() -> None:
+    """They are answered all the same; `on_ping` may rely on what `open` prepares."""
+    server, story, hold = new_server(), [], asyncio.Event()
+
+    class Pinged(Diary):
+        def on_ping(self, data: bytes) -> None:
+            self.story.append(data)
+
+    server.add_handlers([("/diary", Pinged, {"story": story, "hold": hold})])
+    async with running(server) as base, websocket(base, "/diary") as socket:
+        await soon(await socket.ping(b"early"))
+        hold.set()
+        assert await soon(socket.recv()) == "welcome"
+        await soon(await socket.ping(b"late"))
+        assert story == [("open", (), {}), b"late"]
+
+
+async def test_tornado_handler_that_is_closed_before_it_opens_does_not_open() -> None:
+    """Who is closed in `on_connect` has no `open`, and so no `on_close`."""
+    server, story = new_server(), []
+    server.add_handlers([("/diary", Diary, {"story": story})])
+
+    @server.on_connect
+    def refuse(connection: Connection) -> None:
+        connection.close(4321, "not you")
+
+    async with running(server) as base, websocket(base, "/diary") as socket:
+        assert await farewell(socket) == (4321, "not you")
+        await socket.wait_closed()
+    assert story == []
 
 
 @pytest.mark.feature("W5")

@@ -463,7 +463,7 @@ async def test_upload_whose_file_is_swept_before_it_is_locked_takes_another(
                 raise BlockingIOError
         real(descriptor, operation)
 
-    monkeypatch.setattr(uploads.fcntl, "flock", beaten)
+    monkeypatch.setattr(fcntl, "flock", beaten)
     upload = await save(form(GOOD), tmp_path)
     assert swept == [1]
     assert os.listdir(tmp_path) == [upload.files[0].path.name]

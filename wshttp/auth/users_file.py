@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import secrets
 import shlex
@@ -211,6 +210,8 @@ def _take_after(descriptor: int, status: os.stat_result) -> None:
 @contextlib.contextmanager
 def _locked_folder(folder: str) -> Iterator[int]:
     """Hold the folder's lock, so that two writers come one after the other; leaves no lock file behind."""
+    import fcntl  # here, as Windows has none, where `wshttp.engine` is of use all the same
+
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:

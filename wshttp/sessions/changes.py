@@ -138,6 +138,8 @@ def sum_for_increment(current: Json, by: float) -> float:
     """Return `current + by` (an absent key counts as 0), or raise `InvalidValue` where that is no number."""
     base = 0 if current is ABSENT else current
     for number in (base, by):
+        if number.__class__ is int:
+            continue
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise InvalidValue(f"increment works on numbers, not {type(number).__name__}")
     total: float = checked(checked(base) + checked(by))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from json.encoder import encode_basestring
 from typing import Any, Final, SupportsIndex, TypeAlias, overload
 
 from wshttp.errors import InvalidValue
@@ -49,9 +50,14 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")  # RFC 8259, section 6
 
 
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def encoded_size(key: str, value: Json) -> int:
     """Return the bytes that one key and its value take as JSON text in UTF-8, with colon and comma."""
-    return len(json.dumps({key: value}, ensure_ascii=False, separators=(",", ":")).encode()) - 1
+    if value.__class__ is int:  # the same in a tenth of the time, for what is counted
+        return len(encode_basestring(key).encode()) + len(str(value)) + 2
+    return len(_ENCODE({key: value}).encode()) - 1
 
 
 def checked(value: Json, on_change: OnChange | None = None, depth: int = 0) -> Json:
@@ -62,6 +68,8 @@ def checked(value: Json, on_change: OnChange | None = None, depth: int = 0) -> J
     """
     if depth > MAX_DEPTH:
         raise InvalidValue(f"a session holds values nested up to {MAX_DEPTH} deep")
+    if value.__class__ is int and -MAX_INTEGER <= value <= MAX_INTEGER:
+        return value  # most of what sessions hold; what follows looks at one kind after the other
     if isinstance(value, dict):
         pairs = {checked_key(key): checked(item, on_change, depth + 1) for key, item in value.items()}
         return pairs if on_change is None else TrackedDict(pairs, on_change, depth)

@@ -44,7 +44,7 @@ class Bearer(Protocol):
     def key(self) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Presented:
     """What a request shows of who it comes from."""
 
@@ -95,16 +95,12 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     if presented.bearer is not None:
         await _by_ticket(sessions, presented, presented.bearer, found, touch)
     listed = sessions.settings.identity
-    for identity in (name for name in TOKEN_IDENTITIES if name in listed):
-        for value in presented.tokens.get(identity, ()):
+    for identity in TOKEN_IDENTITIES if presented.tokens else ():
+        for value in presented.tokens.get(identity, ()) if identity in listed else ():
             by = _by_cookie if identity == "cookie" else _by_token
             await by(sessions, presented, identity, value, found, touch)
-    refs = {session.ref for session in found.tokens.values()}
-    if presented.bearer is not None and len(refs) > 1:
-        raise SessionEnded(None, None, "the ticket is that of another session than the cookie or header")
-    if len(refs) > 1:
-        raise BadRequest("the request names two different sessions, by cookie and by header; send one of them")
-    found.session = next(iter(found.tokens.values()), None)
+    if found.tokens:
+        found.session = _the_one_named(found, presented)
     if presented.verified is not None:
         await _with_user(sessions, presented, presented.verified, found, touch)
     elif found.session is None and "ip" in listed and presented.usable("ip"):
@@ -112,6 +108,15 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     if found.session is not None and found.session not in found.tokens.values():
         found.key = found.session.record.key
     return found
+
+
+def _the_one_named(found: Recognised, presented: Presented) -> Session:
+    sessions = list(found.tokens.values())
+    if len({session.ref for session in sessions}) > 1:
+        if presented.bearer is not None:
+            raise SessionEnded(None, None, "the ticket is that of another session than the cookie or header")
+        raise BadRequest("the request names two different sessions, by cookie and by header; send one of them")
+    return sessions[0]
 
 
 async def _by_ticket(
@@ -191,8 +196,10 @@ async def _find_token(
 def _at_home(sessions: SessionList, session: Session, presented: Presented) -> bool:
     """Apply the drift policy: may this session be used from here, with this browser?"""
     drift, record = sessions.settings.drift, session.record
-    here = bucket(presented.remote_ip, sessions.settings.ipv6_prefix)
     browser = shortened(presented.user_agent)
+    if record.remote_ip == presented.remote_ip and record.user_agent == browser:
+        return True  # as nearly always
+    here = bucket(presented.remote_ip, sessions.settings.ipv6_prefix)
     drifts = {
         "address": _drifts(drift.ip, record.remote_ip != presented.remote_ip, record.bucket != here),
         "user agent": _drifts(

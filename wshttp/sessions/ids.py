@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from functools import lru_cache
 from typing import Final
 
 TOKEN_BYTES: Final = 32
@@ -46,7 +47,7 @@ class SessionId:
     @classmethod
     def ip(cls, bucket: str) -> SessionId:
         """Name the session of an address, or of an IPv6 prefix (see `addresses.bucket`)."""
-        return cls("ip", bucket)
+        return _of_address(bucket)
 
     @classmethod
     def credentials(cls, secret: bytes, user: str, version: str, bucket: str) -> SessionId:
@@ -75,6 +76,11 @@ class SessionId:
 
     def __repr__(self) -> str:
         return f"<SessionId {self.kind}>"  # never the value: it may be a client's secret
+
+
+@lru_cache(maxsize=4096)
+def _of_address(bucket: str) -> SessionId:
+    return SessionId("ip", bucket)
 
 
 def new_ref() -> str:

@@ -41,6 +41,10 @@ class Patience:
         """Be the patience in force for the rest of the current task."""
         _current.set(self)
 
+    def leave(self) -> None:
+        """Be it no more, in the task that entered it: what goes on in its context keeps nothing of it."""
+        _current.set(None)
+
     def end(self) -> None:
         """Bind nobody any more: who goes on in this context does so for itself."""
         self._seconds = 0.0

@@ -86,7 +86,9 @@ class Record:
     @property
     def deadline(self) -> float:
         """When it ends if nothing happens; infinite if never."""
-        return min(self.idle_deadline, self.absolute_deadline)
+        idle = self.last_access_at + self.idle_timeout if self.idle_timeout else math.inf
+        absolute = self.restarted_at + self.absolute_timeout if self.absolute_timeout else math.inf
+        return idle if idle < absolute else absolute
 
     def warning_at(self, warn_before: float) -> float:
         """Return when to warn of the deadline.
@@ -99,8 +101,9 @@ class Record:
 
     def due(self, now: float) -> Reason | None:
         """Return why the session is over at `now`, or `None` while it is not."""
-        if now < self.deadline:
-            return None
+        idle, absolute = self.idle_timeout, self.absolute_timeout
+        if (not idle or now < self.last_access_at + idle) and (not absolute or now < self.restarted_at + absolute):
+            return None  # as `deadline` says; asked at every step, so without the calls
         return Reason.IDLE if self.idle_deadline <= self.absolute_deadline else Reason.ABSOLUTE
 
 

@@ -175,9 +175,12 @@ class Session(MutableMapping[str, Json]):
             unit.require_current(self.record)
 
     def _writable(self) -> Pending:
+        self._require_alive()
+        return self._pending()
+
+    def _require_alive(self) -> None:
         if self.record.reason is not None:
             raise SessionEnded(self.ref, self.record.reason)
-        return self._pending()
 
     def __getitem__(self, key: str) -> Json:
         value = self._pending().read(key, self.record.data)
@@ -217,10 +220,12 @@ class Session(MutableMapping[str, Json]):
 
         An absent key counts as 0. Raises `InvalidValue` where there is no number, `SessionEnded`, and in `lock` `LockLost`.
         """
-        pending = self._writable()
-        if key in pending.changed:
-            await self.unit().commit()
+        self._require_alive()
         unit = self.unit()
+        unit.require_current(self.record)
+        if unit.has_changed(self, key):
+            await unit.commit()
+            unit = self.unit()
         return await self._sessions.increment(
             self, checked_key(key), by, session_key=unit.key_of(self.ref), lock=unit.locks.get(self)
         )
@@ -284,7 +289,7 @@ class Session(MutableMapping[str, Json]):
 
     async def touch(self) -> None:
         """Move the idle deadline. Raises `SessionEnded`."""
-        await self._sessions.touch(self)
+        await self._sessions.reload(self, touch=True)
 
     async def refresh(self) -> None:
         """Read what others have written since. Raises `SessionEnded`."""

@@ -596,20 +596,13 @@ class SessionList(SessionDecorators):
 
     # --- going on ---------------------------------------------------------------------------------
 
-    async def touch(self, session: Session) -> None:
-        """Move a session's idle deadline. Raises `SessionEnded`."""
+    async def reload(self, session: Session, *, touch: bool = False) -> None:
+        """Read a session's record again; with `touch`, move its idle deadline. Raises `SessionEnded`."""
         if session.temporary:
-            _require_alive(session)
-            session.record.last_access_at = self.now()
+            if touch:
+                _require_alive(session)
+                session.record.last_access_at = self.now()
             return
-        await self._reload(session, touch=True)
-
-    async def reload(self, session: Session) -> None:
-        """Read a session's record again. Raises `SessionEnded`."""
-        if not session.temporary:
-            await self._reload(session, touch=False)
-
-    async def _reload(self, session: Session, *, touch: bool) -> None:
         record = await self.store.load_ref(session.ref, touch=touch)
         if record is None:
             raise SessionEnded(session.ref, session.record.reason)

@@ -154,14 +154,30 @@ class UnitOfWork:
         await unit.commit()        # now by all
     """
 
+    # There is one for each request and each message, and most of them change nothing: what is seldom used is made when
+    # it is.
+    __slots__ = ("_ended", "_keys", "_locks", "_pending", "_token")
+
     def __init__(self) -> None:
         self._pending: dict[Session, Pending] = {}
         self._token: Token[UnitOfWork | None] | None = None
-        self.locks: dict[Session, str] = {}
-        """Under which name this unit holds the locks of sessions: what it changes there is committed under the lock only."""
-        self.ended: set[str] = set()
-        """Refs of sessions that this unit ended itself: what it changed in them goes with them, without an error."""
+        self._locks: dict[Session, str] | None = None
+        self._ended: set[str] | None = None
         self._keys: dict[str, bytes] = {}
+
+    @property
+    def locks(self) -> dict[Session, str]:
+        """Under which name this unit holds the locks of sessions: what it changes there is committed under the lock only."""
+        if self._locks is None:
+            self._locks = {}
+        return self._locks
+
+    @property
+    def ended(self) -> set[str]:
+        """Refs of sessions that this unit ended itself: what it changed in them goes with them, without an error."""
+        if self._ended is None:
+            self._ended = set()
+        return self._ended
 
     def bind(self, ref: str, key: bytes) -> None:
         """Work on a session under this key only, that by which the client was recognised.
@@ -194,6 +210,10 @@ class UnitOfWork:
         """Be the unit in force for the rest of the current task."""
         _current.set(self)
 
+    def leave(self) -> None:
+        """Be it no more, in the task that entered it: what goes on in its context keeps nothing of it."""
+        _current.set(None)
+
     def __enter__(self) -> UnitOfWork:
         self._token = _current.set(self)
         return self
@@ -214,7 +234,12 @@ class UnitOfWork:
     @property
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
-        return any(pending.dirty for pending in self._pending.values())
+        return bool(self._pending) and any(pending.dirty for pending in self._pending.values())
+
+    def has_changed(self, session: Session, key: str) -> bool:
+        """Whether there is a change of this key to commit."""
+        pending = self._pending.get(session)
+        return pending is not None and key in pending.changed
 
     async def commit(self) -> None:
         """Write all changes. Raises `SessionEnded` where a changed session has ended meanwhile (by another's hand).

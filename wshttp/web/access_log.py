@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from tornado.web import RequestHandler
-
-from wshttp.web.gate import Gate
-from wshttp.web.metrics import Metrics
+from wshttp.web.metrics import Answered, Metrics
+from wshttp.web.visit import Visit
 
 _log = logging.getLogger("wshttp.access")
 
@@ -18,18 +16,18 @@ class AccessLog:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def __call__(self, handler: RequestHandler) -> None:
-        self._metrics.observe(handler)
+    def __call__(self, answered: Answered) -> None:
+        self._metrics.observe(answered)
         if not _log.isEnabledFor(logging.INFO):
             return
-        request = handler.request
-        visit = handler.visit if isinstance(handler, Gate) else None
+        request = answered.request
+        visit: Visit | None = getattr(answered, "visit", None)
         session = visit.session if visit is not None else None
         _log.info(
             "%s %s %d",
             request.method,
             request.path,
-            handler.get_status(),
+            answered.get_status(),
             extra={
                 "remote_ip": request.remote_ip,
                 "milliseconds": round(1000 * request.request_time(), 1),

@@ -44,10 +44,10 @@ async def admit(
         await _ask(site, connection)
         await visit.unit.commit()
     except BaseException:
-        connection.admission.set_result(False)
+        connection.admit(False)
         connection.lost(None, None)
         raise
-    connection.admission.set_result(True)
+    connection.admit(True)
     visit.patience.end()  # the messages, which are handled in this context, are no part of the handshake
     return connection
 

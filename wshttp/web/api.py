@@ -20,10 +20,6 @@ MAX_LOGIN_BODY = 8 * 1024
 class ApiHandler(SessionHandler):
     """What the calls of the API have in common: JSON, and nothing that may be cached."""
 
-    def compute_etag(self) -> str | None:
-        """Leave Tornado's ETag away: what changes every second is not worth a hash."""
-        return None
-
     def answer(self, body: Any, status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from tornado.httputil import HTTPServerRequest
-from tornado.routing import PathMatches, Rule, URLSpec
-from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.routing import PathMatches, Router, Rule, URLSpec
+from tornado.web import Application, RequestHandler, StaticFileHandler
 from tornado.websocket import WebSocketHandler
 
 from wshttp.config.shipped import shipped
+from wshttp.eager import Eager
 from wshttp.errors import BadRequest, UsageError
+from wshttp.realtime.connection import MessageHandler
 from wshttp.realtime.format import SUBPROTOCOL
 from wshttp.web import api, health
 from wshttp.web.admin.calls import admin_calls
 from wshttp.web.admin.desk import Desk
-from wshttp.web.body import RequestBody
 from wshttp.web.client_module import FILES, ClientModule
-from wshttp.web.endpoint import METHODS, Endpoint, EndpointHandler, Route
+from wshttp.web.endpoint import Endpoint, Route
+from wshttp.web.exchange import Exchange
+from wshttp.web.file_cache import FileCache
 from wshttp.web.file_root import FileRoot
-from wshttp.web.files import FilesHandler
 from wshttp.web.gate import Gate, Nothing, gated
 from wshttp.web.metrics import Metrics, MetricsHandler
-from wshttp.web.paths import decoded_path, encoded_path, route_pattern
-from wshttp.web.request import Request
-from wshttp.web.result_handler import ResultHandler
+from wshttp.web.on_request import ANY_REQUEST
+from wshttp.web.options_asterisk import ASTERISK, OptionsAsterisk
+from wshttp.web.paths import decoded_path, encoded_path, parameters_of, route_pattern
+from wshttp.web.rules import Rules
 from wshttp.web.site import Site, put_site
-from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SessionWebSocketHandler, SocketFunction
+from wshttp.web.site_files import FileExchange, SiteFiles, is_plain
+from wshttp.web.site_request import SiteRequest
+from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SessionWebSocketHandler
 from wshttp.web.stream import Send, Stream
 
 HandlerRule: TypeAlias = "URLSpec | Rule | tuple[Any, ...]"
@@ -40,8 +51,12 @@ class SiteApplication(Application):
     """A `tornado.web.Application` whose handlers share a `Site` and stand behind the gate.
 
     Paths are decoded once and normalised before they are routed: `/a%64min/../x` is `/x`, for routes, files and
-    protection alike.
+    protection alike. What asks for the path of a function endpoint, as it is and with no parameters in it, is not routed
+    but found.
     """
+
+    takes_asterisk = True
+    """Asks the engine to leave `OPTIONS *` to it."""
 
     def __init__(self, site: Site, metrics: Metrics, **settings: Any) -> None:
         # Ours is stricter, and applied in the gate; Tornado 6.7 turns its own on.
@@ -49,9 +64,15 @@ class SiteApplication(Application):
         put_site(self, site)
         self.site = site
         site.has_api = True
+        self.eager = Eager()
         self.routes: dict[str, Route] = {}
+        self._exact: dict[str, Route] = {}
+        """By raw path, those that no rule before them could match."""
         self._taken: set[tuple[str, str]] = set()
         self._fallback: Rule | None = None
+        self._kept = FileCache(site.hub.clock.monotonic)
+        self._file_age: Callable[[], float] = float
+        self._rules = Rules(self.wildcard_router)
         self._folders: list[FileRoot] = []
         prefix = re.escape(site.prefix)
         client = self._open_folder(shipped("static"))
@@ -77,8 +98,8 @@ class SiteApplication(Application):
         if site.settings.admin.enabled:
             calls += admin_calls(Desk(site, metrics), self._open_folder(shipped("static") / "admin"))
         for path, handler, arguments in calls:
-            self._append(Rule(PathMatches(f"{prefix}{path}$"), handler, arguments))
-        self._append(Rule(PathMatches(f"{prefix}/.*"), api.ApiNothing))
+            self._rules.append(Rule(PathMatches(f"{prefix}{path}$"), handler, arguments))
+        self._rules.append(Rule(PathMatches(f"{prefix}/.*"), api.ApiNothing))
 
     def close(self) -> None:
         """Let go of what it holds, after the last request."""
@@ -95,11 +116,18 @@ class SiteApplication(Application):
         route = self.routes.get(path)
         if route is None:
             route = self.routes[path] = Route(path)
-            self._append(Rule(PathMatches(pattern), EndpointHandler, {"route": route}))
+            exact = encoded_path(path)
+            if (
+                not parameters_of(path)
+                and encoded_path(decoded_path(exact)) == exact
+                and not self._rules.may_match(exact)
+            ):
+                self._exact[exact] = route
+            self._rules.append(Rule(PathMatches(pattern), Exchanges(self, route)))
         route.endpoints[method] = endpoint
 
     def add_socket(
-        self, path: str, function: SocketFunction, subprotocols: tuple[str, ...], auto_start: bool | None
+        self, path: str, function: MessageHandler, subprotocols: tuple[str, ...], auto_start: bool | None
     ) -> None:
         """Add a WebSocket endpoint: its handshake is the path's GET. Raises `UsageError` as `add_endpoint` does."""
         self._take("GET", path)
@@ -108,7 +136,7 @@ class SiteApplication(Application):
                 f"{SUBPROTOCOL} is spoken by the built-in socket alone; it is at {self.site.prefix}/socket"
             )
         arguments = {"function": function, "subprotocols": subprotocols, "auto_start": auto_start}
-        self._append(Rule(PathMatches(route_pattern(path)), FunctionSocket, arguments))
+        self._rules.append(Rule(PathMatches(route_pattern(path)), FunctionSocket, arguments))
 
     def add_site_handlers(self, rules: Iterable[HandlerRule]) -> None:
         """Add Tornado handlers, with the gate before each; rules are those of `tornado.web.Application`."""
@@ -126,11 +154,12 @@ class SiteApplication(Application):
                     f"{target.__name__} would outlive the session that let it in, and the drain; "
                     "derive it from SessionWebSocketHandler instead of WebSocketHandler"
                 )
-            self._append(Rule(rule.matcher, gated(target), rule.target_kwargs, rule.name))
+            self._rules.append(Rule(rule.matcher, gated(target), rule.target_kwargs, rule.name))
 
     def serve_files(self, root: FileRoot, cache: Callable[[], float]) -> None:
         """Serve a folder at `/`, after all routes, and ask `on_request` for what is not there."""
-        self._fallback = Rule(PathMatches("/(.*)"), SiteFiles, {"root": root, "cache": cache})
+        self._file_age = cache
+        self._fallback = Rule(PathMatches("/(.*)"), SiteFiles, {"root": root, "cache": cache, "kept": self._kept})
 
     def _take(self, method: str, path: str) -> None:
         if not path.startswith("/"):
@@ -139,26 +168,38 @@ class SiteApplication(Application):
             raise UsageError(f"{method} {path} has an endpoint already")
         self._taken.add((method, path))
 
+    def _find_kept(self, request: HTTPServerRequest) -> FileExchange | None:
+        """Return who answers with a file from memory, if it is there."""
+        file = self._kept.find(request.path, ",".join(request.headers.get_list("Accept-Encoding")))
+        return FileExchange(self, request, file, self._file_age) if file is not None and is_plain(request) else None
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        return Arrival(self, server_conn, request_conn)
+
     def _open_folder(self, folder: Path) -> FileRoot:
         """Return a folder that comes with the package; it is let go of with the application."""
         root = FileRoot(folder)
         self._folders.append(root)
         return root
 
-    def _append(self, rule: Rule) -> None:
-        self.wildcard_router.add_rules([rule])
-
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        route = self._exact.get(request.path)
+        if route is not None:
+            return Exchange(self, request, route, {})
+        if request.path == ASTERISK:
+            return self.get_handler_delegate(request, OptionsAsterisk)
         try:
             request.path = encoded_path(decoded_path(request.path))
         except BadRequest:
             return self.get_handler_delegate(request, Malformed)
-        found = self.wildcard_router.find_handler(request)
-        if found is not None:
-            return found
+        rule = self._rules.find(request)
+        if rule is not None:
+            return self._delegate(request, rule)
         if self._fallback is not None and self._is_for_files(request):
-            return self._delegate(request, self._fallback)
-        return self.get_handler_delegate(request, AnyRequest if self.site.callbacks["request"] else Nothing)
+            return self._find_kept(request) or self._delegate(request, self._fallback)
+        if self.site.callbacks["request"]:
+            return Exchange(self, request, ANY_REQUEST, {})
+        return self.get_handler_delegate(request, Nothing)
 
     def _is_for_files(self, request: HTTPServerRequest) -> bool:
         """Whether the files answer what no route took: reading always, anything else where nobody else would."""
@@ -166,7 +207,55 @@ class SiteApplication(Application):
 
     def _delegate(self, request: HTTPServerRequest, rule: Rule) -> Any:
         found = rule.matcher.match(request) or {}
+        if isinstance(rule.target, Router):
+            return rule.target.find_handler(request, **found)
         return self.get_handler_delegate(request, rule.target, rule.target_kwargs, **found)
+
+
+class Arrival(HTTPMessageDelegate):
+    """A request whose header is just coming: what it says decides who deals with it."""
+
+    __slots__ = ("_application", "_connection", "_delegate", "_server_connection")
+
+    _delegate: HTTPMessageDelegate
+
+    def __init__(self, application: SiteApplication, server_conn: object, request_conn: HTTPConnection) -> None:
+        self._application = application
+        self._server_connection = server_conn
+        self._connection = request_conn
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        line = cast(RequestStartLine, start_line)
+        request = SiteRequest(line, headers, self._connection, self._server_connection)
+        self._delegate = self._application.find_handler(request)
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        if hasattr(self, "_delegate"):  # else it was refused before anybody was found
+            self._delegate.on_connection_close()
+
+
+class Exchanges(Router):
+    """What Tornado's routing finds for the path of a function endpoint."""
+
+    def __init__(self, application: SiteApplication, route: Route) -> None:
+        self._application = application
+        self._route = route
+
+    def find_handler(
+        self, request: HTTPServerRequest, path_kwargs: dict[str, bytes] | None = None, **kwargs: Any
+    ) -> HTTPMessageDelegate:
+        """Return who deals with the request; `path_kwargs` are the path's parameters, decoded up to their UTF-8."""
+        parameters = {name: value.decode() for name, value in (path_kwargs or {}).items()}
+        return Exchange(self._application, request, self._route, parameters)
 
 
 class Malformed(Gate):
@@ -174,43 +263,3 @@ class Malformed(Gate):
 
     async def prepare(self) -> None:
         raise BadRequest("the path cannot be decoded: it is not UTF-8, or contains control characters")
-
-
-async def _ask_the_application(request: Request) -> object:
-    """Answer what no route took with what `on_request` returns first. Raises `HTTPError` 404 where it returns nothing."""
-    for function in request.handler.site.callbacks["request"]:
-        result = function(request)
-        if inspect.isawaitable(result):
-            result = await result
-        if result is not None:
-            return result
-    raise HTTPError(404)
-
-
-_ANY = Route("*", {method: Endpoint(_ask_the_application) for method in METHODS})
-
-
-class AnyRequest(EndpointHandler):
-    """What no route took, where the application has an `on_request`."""
-
-    def initialize(self) -> None:  # type: ignore[override]  # its route is always the same
-        super().initialize(_ANY)
-
-
-class SiteFiles(FilesHandler, ResultHandler):  # type: ignore[misc]  # its methods take the path, as FilesHandler's do
-    """Static files behind the gate. They have no session, unless `on_request` answers for one that is not there."""
-
-    wants_session = False
-
-    async def _answer(self, path: str) -> None:
-        try:
-            await super()._answer(path)
-        except HTTPError as error:
-            if error.status_code != 404 or not self.site.callbacks["request"]:
-                raise
-        else:
-            return
-        self.wants_session = True  # type: ignore[misc]  # of this request: from here on it is like one of a route
-        visit = await self.identify()
-        await visit.begin(auto_start=self.starts_session())
-        await self.respond(await _ask_the_application(Request(self, {}, RequestBody.of(self.request.body))))

@@ -20,7 +20,10 @@ def announced_length(headers: HTTPHeaders) -> int | None:
 
     Several equal values are one (RFC 9110, section 8.6).
     """
-    values = {value.strip() for line in headers.get_list("Content-Length") for value in line.split(",")}
+    lines = headers.get_list("Content-Length")
+    if not lines:
+        return None
+    values = {value.strip() for line in lines for value in line.split(",")}
     value = values.pop() if len(values) == 1 else ""
     return int(value) if _LENGTH.fullmatch(value) else None
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from tornado.httputil import HTTPServerRequest, split_host_and_port
+from tornado.httputil import HTTPServerRequest
 
 from wshttp.addresses import bucket
 from wshttp.errors import Forbidden, TooManyRequests
@@ -42,12 +42,12 @@ def check_host(site: Site, request: HTTPServerRequest) -> None:
     its requests still carry that name (DNS rebinding).
     """
     allowed = site.settings.server.allowed_hosts
-    name = _host(request)
-    if name in (host.lower().strip("[]") for host in allowed):
+    if not (site.loopback_only or allowed):
         return
+    name = _host(request)
     if site.loopback_only and _is_loopback(name):
         return
-    if site.loopback_only or allowed:
+    if name not in (host.lower().strip("[]") for host in allowed):
         raise _unknown(name)
 
 
@@ -64,7 +64,7 @@ def require_unspoofed_host(site: Site, request: HTTPServerRequest) -> None:
 
 
 def _host(request: HTTPServerRequest) -> str:
-    return split_host_and_port(request.host.lower())[0].strip("[]").rstrip(".")
+    return request.host_name.strip("[]").rstrip(".")
 
 
 def _unknown(name: str) -> Forbidden:
@@ -72,7 +72,7 @@ def _unknown(name: str) -> Forbidden:
 
 
 def _is_loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
+    if name in ("127.0.0.1", "localhost") or name.endswith(".localhost"):
         return True
     return _is_address(name) and ipaddress.ip_address(name).is_loopback
 
@@ -115,7 +115,8 @@ def require_same_origin(request: HTTPServerRequest) -> None:
 
 def _is_same_origin(origin: str, request: HTTPServerRequest) -> bool:
     """Compare host and port. The scheme is left out: a proxy that ends TLS need not tell us of it."""
-    return urlsplit(origin).netloc.lower() == request.host.lower() and origin.count("://") == 1
+    _, separator, host = origin.partition("://")
+    return bool(separator) and host.lower() == request.host.lower()
 
 
 def needs_origin(request: HTTPServerRequest) -> bool:

@@ -5,14 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-
-
-def http_date(at: float) -> str:
-    """Return Unix seconds `at` as an HTTP date, whole seconds."""
-    return formatdate(at, usegmt=True)
 
 
 def precondition(headers: Mapping[str, str], etag: str | None, modified_at: int | None) -> int | None:

@@ -16,8 +16,9 @@ from typing import Final, Protocol
 from tornado.web import RequestHandler
 
 from wshttp.errors import ConnectionClosed
-from wshttp.realtime.format import Message, envelope, size_of
+from wshttp.realtime.format import Message, envelope
 from wshttp.realtime.message_types import ToClient
+from wshttp.realtime.parcel import Parcel
 
 CONTENT_TYPE: Final = "text/event-stream"
 
@@ -84,10 +85,10 @@ class EventStream:
 
     # --- transport ----------------------------------------------------------------------------------
 
-    def write(self, message: Message) -> Future[None]:
+    def write(self, parcel: Parcel) -> Future[None]:
         if self._is_closing or self.over.done():
             raise ConnectionClosed(None, None)
-        return self._put(_event(message), size_of(message))
+        return self._put(_event(parcel.message), parcel.size)
 
     def ping(self) -> None:
         if not self._is_closing and not self.over.done() and not self._is_writing:

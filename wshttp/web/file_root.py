@@ -6,11 +6,11 @@ A file that is rewritten in place while it is read gives fewer bytes than asked 
 
 An ETag is never stale, whoever sets back the modification time of a file that changed:
 
-- A file up to `HASHED_UP_TO` is known by a hash of its content, a larger one by its inode, size and times.
+- A file up to `CHUNK` is read into memory, and known by a hash of the very bytes that are sent.
+- A larger one up to `HASHED_UP_TO` is known by a hash of its content, and one beyond by its inode, size and times.
   One of the times is the inode's change time (`ctime`), which no program can set.
 - File systems keep that time in ticks, milliseconds on ext4, two seconds on FAT: two changes in a tick look like one.
-  So a file that changed less than `SETTLES_AFTER` ago is not known by its times:
-  a small one is read into memory and hashed from the very bytes that are sent, a large one has no ETag yet.
+  So what is not in memory and changed less than `SETTLES_AFTER` ago, or changes while it is hashed, has no ETag yet.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from wshttp.page_cache import is_in_memory
 from wshttp.sessions.clock import Clock, SystemClock
 from wshttp.web.encodings import preferred_encoding
+from wshttp.web.open_files import OpenFiles
 
 CHUNK = 256 * 1024
 """Bytes that are read at a time; up to this size a file is read as a whole."""
@@ -58,8 +60,6 @@ _ABSENT = {
     errno.ENXIO,
     errno.EINVAL,
 }
-_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 _T = TypeVar("_T")
 
@@ -108,9 +108,9 @@ class OpenFile:
         self.modified_at: int | None = None
         """Unix seconds of the last change; `None` while the next one could fall into the same second."""
         self.etag: str | None = None
-        """Strong, in quotes; `None` for a large file that changed just now."""
+        """Strong, in quotes; `None` for a file above `CHUNK` that changed just now."""
         self.content: bytes | None = None
-        """All bytes, where they were read to make the ETag."""
+        """All bytes, of a file up to `CHUNK`."""
         self._stamp = stamp
         self._file = FileIO(descriptor)
 
@@ -123,16 +123,20 @@ class OpenFile:
     def identify(self, digests: _Digests, now: float) -> None:
         """Find out by what a client knows this state again, as told at the head of this file."""
         settled = self._stamp.has_settled(now)
-        if settled:
+        if self.size <= CHUNK:
+            self.content = _read(self._file.fileno(), 0, self.size)
+            self.size = len(self.content)
+            self._name(_hash(self.content).hexdigest())
+        elif settled:
+            is_hashed = self.size <= HASHED_UP_TO
+            self._name(digests.of(self._file.fileno(), self._stamp) if is_hashed else self._stamp.digest())
+        if settled and self.etag is not None:
             self.modified_at = self._stamp.ctime_ns // 10**9  # never before mtime's change, and nobody can set it back
-        if self.size > HASHED_UP_TO:
-            self._name(self._stamp.digest() if settled else None)
-        else:
-            self._name(digests.of(self._file.fileno(), self._stamp) if self.size > CHUNK and settled else None)
-            if self.etag is None:
-                self.content = _read(self._file.fileno(), 0, self.size)
-                self.size = len(self.content)
-                self._name(_hash(self.content).hexdigest())
+
+    @property
+    def descriptor(self) -> int:
+        """For the system to read from; it stays this object's."""
+        return self._file.fileno()
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`; fewer where the file was cut short or rewritten since it was opened."""
@@ -140,6 +144,18 @@ class OpenFile:
             return self.content[offset : offset + length]
         data = _read(self._file.fileno(), offset, length)
         return data if self._is_as_it_was() else b""
+
+    def again(self) -> OpenFile:
+        """Return the same state of the file, open for somebody else."""
+        other = OpenFile(os.dup(self._file.fileno()), self._stamp, self.name, self.encoding, self.varies)
+        other.etag, other.modified_at, other.content = self.etag, self.modified_at, self.content
+        return other
+
+    @property
+    def is_surely_as_it_was(self) -> bool:
+        """Whether nothing has happened to the file since it was opened; false, too, where only a disk could tell."""
+        file = self._file.fileno()
+        return is_in_memory(file, 0, 1) and _Stamp.of(file) == self._stamp
 
     def close(self) -> None:
         self._file.close()
@@ -152,7 +168,7 @@ class OpenFile:
     def _is_as_it_was(self) -> bool:
         """Compare what a write changes; not `ctime`, which a rename over the open file changes too."""
         if self.etag is None:
-            return True  # a large file that is being written: nothing was promised but its size
+            return True  # it is being written: nothing was promised but its size
         now = _Stamp.of(self._file.fileno())
         return (now.size, now.mtime_ns) == (self._stamp.size, self._stamp.mtime_ns)
 
@@ -181,6 +197,7 @@ class FileRoot:
         self._index = index
         self._clock: Clock = clock or SystemClock()
         self._digests = _Digests()
+        self._open_files = OpenFiles()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="wshttp-files")
 
     def open(self, url_path: str, accept_encoding: str = "") -> OpenFile | Found | None:
@@ -203,13 +220,29 @@ class FileRoot:
             raise
 
     async def fetch(self, url_path: str, accept_encoding: str = "") -> OpenFile | Found | None:
-        """Do `open` in a thread; what it opened is closed if the caller is cancelled meanwhile."""
+        """Do `open` in a thread; what it opened is closed if the caller is cancelled meanwhile.
+
+        A large file that was opened a moment ago, and is still as it was, is opened again without asking for it.
+        """
+        kept = self._open_files.find(url_path, accept_encoding)
+        if kept is not None:
+            return kept
         opening = self._threads.submit(self.open, url_path, accept_encoding)
         try:
-            return await asyncio.wrap_future(opening)
+            found = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unclaimed)
             raise
+        if isinstance(found, OpenFile):
+            self._open_files.keep(url_path, accept_encoding, found)
+        return found
+
+    async def read(self, file: OpenFile, offset: int, length: int) -> bytes:
+        """Do `file.read`, in a thread where a disk may have to be waited for."""
+        if is_in_memory(file.descriptor, offset, length):
+            await asyncio.sleep(0)  # others have their turn, as they would while a thread reads
+            return file.read(offset, length)
+        return await self.run(file.read, offset, length)
 
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Call a blocking function in one of this root's threads."""
@@ -217,6 +250,7 @@ class FileRoot:
 
     def close(self) -> None:
         """Let the threads go; those at work finish what they do."""
+        self._open_files.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _open(self, names: list[str], accept_encoding: str) -> OpenFile | Found | None:
@@ -268,10 +302,11 @@ class _Place:
     def open(self, resolved: str) -> int | None:
         """Open a file folder by folder, following no link: what was resolved is what is opened. `None`: not a file."""
         *folders, name = os.path.relpath(resolved, self.root).split(os.sep)
-        folder = os.open(self.root, _FOLDER)
+        flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+        folder = os.open(self.root, flags)
         try:
             for inner in folders:
-                outer, folder = folder, os.open(inner, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+                outer, folder = folder, os.open(inner, flags | os.O_NOFOLLOW, dir_fd=folder)
                 os.close(outer)
             return _open_file(name, folder)
         finally:
@@ -341,7 +376,8 @@ def _open_file(name: str, folder: int) -> int | None:
     """Open a regular file, `None` for anything else: looked at before, because opening a device can do something."""
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         return None
-    descriptor = os.open(name, _FILE, dir_fd=folder)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=folder)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)  # it was put in the file's place in between

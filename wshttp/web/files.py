@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tornado.httputil import HTTPOutputError
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from wshttp.web.conditions import http_date, precondition, range_applies
+from wshttp.http_date import http_date
+from wshttp.web.conditions import precondition, range_applies
 from wshttp.web.content_types import content_type
 from wshttp.web.file_root import CHUNK, FileRoot, Found, OpenFile
 from wshttp.web.ranges import ByteRange, Unsatisfiable, parse_range
@@ -26,7 +28,20 @@ SECURITY_HEADERS = {
 }
 """Sent with every answer, errors too: OWASP ASVS 5.0, 3.4.3 to 3.4.6; why these stands in `docs/topics/files.md`."""
 
+READ_LAST = 16 * 1024
+"""Bytes at the end of a large file that are read before they are sent, whatever the engine can do without that."""
+
 _log = logging.getLogger(__name__)
+
+
+def freshness(seconds: float, *, is_protected: bool = False) -> str:
+    """Return the `Cache-Control` that lets a client use a file for so long without asking; below 1 it asks each time.
+
+    A protected file is no shared cache's to keep, and asked for each time: whoever is let in now may not be in a minute.
+    """
+    if is_protected:
+        return "private, no-cache"
+    return f"public, max-age={int(seconds)}" if seconds >= 1 else "no-cache"
 
 
 class FilesHandler(RequestHandler):
@@ -35,6 +50,9 @@ class FilesHandler(RequestHandler):
     The route's one group is the path below the root, which Tornado has decoded once: `(r"/(.*)", FilesHandler, {...})`.
     Errors are raised as `HTTPError`, so that the application's `write_error` gives them their form.
     """
+
+    is_protected: bool = False
+    """Whether not everybody may have the file."""
 
     def initialize(self, root: FileRoot, cache: Callable[[], float]) -> None:
         """`cache` returns the seconds for which clients may use a file without asking; below 1 they ask each time."""
@@ -105,8 +123,7 @@ class FilesHandler(RequestHandler):
             await self._stream(file, part)
 
     def _describe(self, file: OpenFile) -> None:
-        seconds = int(self._cache())
-        self.set_header("Cache-Control", f"public, max-age={seconds}" if seconds > 0 else "no-cache")
+        self.set_header("Cache-Control", freshness(self._cache(), is_protected=self.is_protected))
         self.set_header("Content-Type", content_type(file.name))
         self.set_header("Accept-Ranges", "bytes")
         if file.encoding:
@@ -137,21 +154,40 @@ class FilesHandler(RequestHandler):
         if file.content is not None:
             self.write(file.read(part.start, part.length))
             return
-        for offset in range(part.start, part.stop, CHUNK):
-            wanted = min(CHUNK, part.stop - offset)
-            chunk = await self._root.run(file.read, offset, wanted)
-            if len(chunk) < wanted:
-                self._cut(file)
-                return
-            try:
-                self.write(chunk)
-                await self.flush()
-            except StreamClosedError:
-                return
+        try:
+            start = await self._send_ahead(file, part)
+            await self._send_pieces(file, start, part.stop)
+        except StreamClosedError:
+            return
+        except OSError as error:
+            self._cut(f"{file.name} cannot be read: {os.strerror(error.errno or 0)}")
 
-    def _cut(self, file: OpenFile) -> None:
+    async def _send_ahead(self, file: OpenFile, part: ByteRange) -> int:
+        """Have the engine send all but the end where it knows how to, and return up to where it did.
+
+        The end is read, and who reads it finds out whether the file is still what was promised.
+        """
+        connection: Any = self.request.connection
+        count = part.length - READ_LAST
+        if count <= 0 or self.application.transforms or not getattr(connection, "sends_files", False):
+            return part.start
+        await self.flush()
+        sent: int = await connection.send_file(file.descriptor, part.start, count, self._root.run)
+        return part.start + sent
+
+    async def _send_pieces(self, file: OpenFile, start: int, stop: int) -> None:
+        for offset in range(start, stop, CHUNK):
+            wanted = min(CHUNK, stop - offset)
+            chunk = await self._root.read(file, offset, wanted)
+            if len(chunk) < wanted:
+                self._cut(f"{file.name} changed while it was sent")
+                return
+            self.write(chunk)
+            await self.flush()
+
+    def _cut(self, reason: str) -> None:
         """Close the connection: what was promised can't be sent any more, and must not be taken for whole."""
-        _log.warning("%s changed while it was sent; the connection is cut", file.name)
+        _log.warning("%s; the connection is cut", reason)
         try:
             self.finish()  # with less than Content-Length, which closes the connection and says so
         except HTTPOutputError:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio import Future
+from collections.abc import Coroutine
 from typing import Any, ClassVar
 
-from wshttp.errors import UsageError, answer_for
-from wshttp.sessions.session import Session
+from wshttp.eager import Eager
+from wshttp.errors import answer_for
+from wshttp.web.failures import log_cut
 from wshttp.web.gate import Gate
+from wshttp.web.session_access import SessionAccess
 from wshttp.web.site_handler import error_of
 from wshttp.web.visit import Visit
 
-_log = logging.getLogger("wshttp.web")
 
-
-class SessionHandler(Gate):
+class SessionHandler(SessionAccess, Gate):
     """A `RequestHandler` with a session, for any `tornado.web.Application` (see `wshttp.attach`).
 
         class Visits(SessionHandler):
@@ -30,50 +30,21 @@ class SessionHandler(Gate):
     A subclass that overrides `prepare` or `finish` calls ours.
     """
 
-    wants_session = True
     auto_start: ClassVar[bool | None] = None
     """Whether to start a session where there is none; `None`: as `session.auto_start` says."""
-
-    _announced = False
 
     def starts_session(self) -> bool:
         if self.request.method == "OPTIONS" or self.request.method not in self.allowed_methods():
             return False
         return super().starts_session() if self.auto_start is None else self.auto_start
 
-    # --- the session ----------------------------------------------------------------------------------
+    def compute_etag(self) -> str | None:
+        """Leave Tornado's ETag away: it hashes every answer, and what a session has a part in is seldom the same twice."""
+        return None
 
-    @property
-    def session(self) -> Session:
-        """The client's session. Raises `SessionEnded` (401) where it has none."""
-        return self._visit().require_session()
-
-    @property
-    def has_session(self) -> bool:
-        """Whether the client has a session."""
-        return self._visit().session is not None
-
-    def get_current_user(self) -> str | None:
-        """Return who is logged in: what Tornado calls `current_user`."""
-        return self._visit().user
-
-    async def start_session(self) -> Session:
-        """Start a session, or return the one there is. Before the first byte of the answer: it may carry a cookie."""
-        visit = self._visit()
-        if self._announced and visit.session is None:
-            raise UsageError("start the session before the first flush: its cookie goes with the headers")
-        return await visit.start()
-
-    async def end_session(self) -> None:
-        """End the session, with reason `logout`; its sockets close."""
-        await self._visit().end()
-
-    def _visit(self) -> Visit:
-        if self.visit is None:
-            raise UsageError(
-                f"{type(self).__name__}.prepare must call `await super().prepare()` before the session is used"
-            )
-        return self.visit
+    def check_etag_header(self) -> bool:
+        """Look for the tag in the client's list only where the answer has one, which Tornado (6.6) finds out last."""
+        return "Etag" in self._headers and super().check_etag_header()
 
     # --- committing before the answer -----------------------------------------------------------------
 
@@ -93,26 +64,39 @@ class SessionHandler(Gate):
         # For Tornado and for the handler the answer is complete from here on: nothing more may be written, and an
         # error is only logged. Tornado has no public name for this (6.6).
         self._finished = True
-        self._committing = asyncio.ensure_future(self._commit_and_finish(self.visit))
+        self._committing = self._run_at_once(self._commit_and_finish(self.visit))
         return self._committing
+
+    def _run_at_once(self, errand: Coroutine[Any, Any, None]) -> Future[None]:
+        """Run a coroutine, without a task where it never waits; the future is done when it is."""
+        eager: Eager | None = getattr(self.application, "eager", None)
+        if eager is None:
+            return asyncio.ensure_future(errand)
+        task = eager.run(errand)
+        if task is not None:
+            return task
+        done: Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     async def _commit_and_finish(self, visit: Visit) -> None:
         try:
-            await visit.unit.commit()
-        except Exception as error:
-            self._finished = False
-            visit.unit.rollback()
-            self._fail_to_commit(error)
-        else:
-            self._finished = False
+            try:
+                await visit.unit.commit()
+            finally:
+                self._finished = False
             super().finish()
+        except Exception as error:
+            visit.unit.rollback()
+            self._fail_to_finish(error)
 
-    def _fail_to_commit(self, error: Exception) -> None:
-        if self._announced:
-            _log.info("%s: cut short, since %s", self.request.path, error)
+    def _fail_to_finish(self, error: Exception) -> None:
+        if self._announced and not self._finished:
+            log_cut(self.request, error)
             self.cut()
-        else:
-            self.log_exception(type(error), error, error.__traceback__)
+            return
+        self.log_exception(type(error), error, error.__traceback__)
+        if not self._finished:
             self.send_error(500, exc_info=(type(error), error, error.__traceback__))
 
     def cut(self) -> None:

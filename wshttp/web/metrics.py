@@ -7,9 +7,10 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
+from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
 from wshttp.auth.authenticator import OUTCOMES
@@ -46,16 +47,24 @@ class ConnectionCounts(Protocol):
     def timed_out(self) -> Mapping[Any, int]: ...
 
 
+class Answered(Protocol):
+    """A request that has been answered: Tornado's handlers are such, and exchanges of function endpoints.
+
+    What has an `is_stream` that is true is an answer that goes on for as long as somebody listens.
+    """
+
+    @property
+    def request(self) -> HTTPServerRequest: ...
+    def get_status(self) -> int: ...
+
+
 class Metrics:
     """All metrics of one server, in a registry of its own."""
 
     def __init__(self, site: Site, network: Callable[[], ConnectionCounts]) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "wshttp_requests", "HTTP requests answered.", ["method", "status"], registry=self.registry
-        )
-        self.statuses: collections.Counter[str] = collections.Counter()
-        """Answers by the hundred of their status, such as `2xx`."""
+        self.answers: collections.Counter[tuple[str, int]] = collections.Counter()
+        """Answers by method and status; a method that somebody has made up is `other`."""
         self.request_seconds = self._timings(
             "wshttp_request_seconds", "Time from a request's headers to the end of its answer.", SECONDS
         )
@@ -71,20 +80,26 @@ class Metrics:
         if isinstance(site.sessions.store, Timed):
             site.sessions.store.on_latency = self.store_seconds.observe
         self.network = network
-        self._totals = _Totals(site, network)
+        self._totals = _Totals(site, network, self.answers)
         self.registry.register(self._totals)
 
     def _timings(self, name: str, documentation: str, bounds: tuple[float, ...]) -> Timings:
         return Timings(name, documentation, bounds, self.registry)
 
-    def observe(self, handler: RequestHandler) -> None:
+    def observe(self, answered: Answered) -> None:
         """Count an answered request."""
-        method, status = handler.request.method or "", handler.get_status()
-        known = method if method in handler.SUPPORTED_METHODS else "other"
-        self.requests.labels(known, str(status)).inc()
-        self.statuses[f"{status // 100}xx"] += 1
-        if not (isinstance(handler, Gate) and handler.is_stream):
-            self.request_seconds.observe(handler.request.request_time())
+        method = answered.request.method or ""
+        self.answers[method if method in RequestHandler.SUPPORTED_METHODS else "other", answered.get_status()] += 1
+        if not getattr(answered, "is_stream", False):
+            self.request_seconds.observe(answered.request.request_time())
+
+    @property
+    def statuses(self) -> collections.Counter[str]:
+        """Answers by the hundred of their status, such as `2xx`."""
+        found: collections.Counter[str] = collections.Counter()
+        for (_, status), count in self.answers.items():
+            found[f"{status // 100}xx"] += count
+        return found
 
     async def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -110,9 +125,12 @@ def closed_by_code(hub: Hub) -> dict[str, int]:
 class _Totals(Collector):
     """What other parts count, read when somebody asks."""
 
-    def __init__(self, site: Site, network: Callable[[], ConnectionCounts]) -> None:
+    def __init__(
+        self, site: Site, network: Callable[[], ConnectionCounts], answers: Mapping[tuple[str, int], int]
+    ) -> None:
         self._site = site
         self._network = network
+        self._answers = answers
         self._in_store: list[GaugeMetricFamily] = []
 
     async def ask_store(self) -> None:
@@ -131,6 +149,10 @@ class _Totals(Collector):
     def collect(self) -> Iterator[Metric]:
         sessions, hub = self._site.sessions.statistics, self._site.hub
         yield from self._in_store
+        requests = CounterMetricFamily("wshttp_requests", "HTTP requests answered.", labels=["method", "status"])
+        for (method, status), count in self._answers.items():
+            requests.add_metric([method, str(status)], count)
+        yield requests
         yield GaugeMetricFamily("wshttp_store_up", "Whether the store answers.", self._site.sessions.store.available)
         waiting = len(self._site.sessions.outage)
         yield GaugeMetricFamily("wshttp_store_waiting", "Connections with a message that waits for the store.", waiting)

@@ -10,6 +10,8 @@ from wshttp.config import ProtectRule
 from wshttp.errors import BadRequest, UsageError
 
 _SAFE = "/!$&'()*+,;=:@-._~"
+_PLAIN = re.compile(r"(?:/[0-9A-Za-z_~-][0-9A-Za-z._~-]*)+/?|/")
+"""A path that is what it says: nothing in it is encoded, and no segment is empty or begins with a dot."""
 
 
 def decoded_path(raw: str) -> str:
@@ -17,6 +19,8 @@ def decoded_path(raw: str) -> str:
 
     Raises `BadRequest` for what is not UTF-8, and for NUL and other control characters.
     """
+    if _PLAIN.fullmatch(raw):
+        return raw
     try:
         path = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
@@ -42,12 +46,15 @@ def _resolved(path: str) -> str:
 
 def encoded_path(path: str) -> str:
     """Return the one way to write a decoded path: what routes are matched against."""
-    return quote(path, safe=_SAFE)
+    return path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE)
 
 
 def protection_of(path: str, rules: tuple[ProtectRule, ...]) -> ProtectRule | None:
     """Return the first rule whose glob matches a decoded path; `*` also matches `/`."""
-    return next((rule for rule in rules if fnmatchcase(path, rule.path)), None)
+    for rule in rules:
+        if fnmatchcase(path, rule.path):
+            return rule
+    return None
 
 
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)(:path)?\}")

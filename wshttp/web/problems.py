@@ -9,8 +9,10 @@ from typing import Any
 
 from tornado.web import HTTPError
 
-from wshttp.errors import SessionEnded, answer_for
+from wshttp.auth.basic import challenge
+from wshttp.errors import BadCredentials, SessionEnded, answer_for
 from wshttp.realtime.format import to_json
+from wshttp.web.site import Site
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -55,6 +57,15 @@ def problem(status: int, error: BaseException | None = None) -> Problem:
     retry_after = getattr(error, "retry_after", None)
     headers = {} if retry_after is None else {"Retry-After": str(max(1, math.ceil(retry_after)))}
     return Problem(status, body, headers)
+
+
+def challenge_of(site: Site, path: str, status: int, error: BaseException | None) -> dict[str, str]:
+    """Return how to log in: with Basic where that is asked for; the API must not have browsers pop up a form."""
+    if status != 401:
+        return {}
+    if isinstance(error, BadCredentials) and not path.startswith(site.prefix + "/"):
+        return {"WWW-Authenticate": challenge(site.settings.auth.realm)}
+    return {"WWW-Authenticate": "Session"}
 
 
 def _detail(error: BaseException | None, *, known: bool) -> str | None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from wshttp.errors import BadRequest
 from wshttp.sessions.data import read_json
 from wshttp.sessions.session import Session
 from wshttp.web.body import RequestBody
+from wshttp.web.paths import decoded_path
+from wshttp.web.session_access import SessionAccess
+from wshttp.web.site import Site
 from wshttp.web.uploads import Upload, save_upload
-
-if TYPE_CHECKING:
-    from wshttp.web.result_handler import ResultHandler
 
 
 class Request:
@@ -26,84 +26,90 @@ class Request:
     `async for chunk in request.stream()`, `await request.save_upload(folder)`; once.
     """
 
-    def __init__(self, handler: ResultHandler, path_params: dict[str, str], body: RequestBody) -> None:
-        self._handler = handler
-        self._http = handler.request
-        self._body = body
+    def __init__(self, access: SessionAccess, path_params: dict[str, str], body: RequestBody | None) -> None:
+        self.http: HTTPServerRequest = access.request
+        """Tornado's request behind this one, for what is not here."""
         self.path_params = path_params
         """What the route's parameters matched, decoded."""
+        self._access = access
+        self._coming = body
+
+    @property
+    def site(self) -> Site:
+        """The parts of the server."""
+        return self._access.site
 
     # --- what was asked -----------------------------------------------------------------------------
 
     @property
     def method(self) -> str:
         """`GET`, `POST` and so on, in capitals."""
-        return self._http.method or ""
+        return self.http.method or ""
 
     @property
     def path(self) -> str:
         """The path, decoded once and normalised."""
-        return self._handler.decoded_path
+        return decoded_path(self.http.path)
 
     @property
     def headers(self) -> HTTPHeaders:
         """All header lines, under names of any case; without those in which only a trusted proxy may speak."""
-        return self._http.headers
+        return self.http.headers
 
     @property
     def remote_ip(self) -> str:
         """The client's address, as trusted proxies report it; empty on a Unix socket without one."""
-        return self._http.remote_ip or ""
+        return self.http.remote_ip or ""
 
     @property
     def scheme(self) -> str:
         """`http` or `https`, as the client used it."""
-        return self._http.protocol
+        return self.http.protocol
 
     @property
     def host(self) -> str:
         """The host that the client asked for, with its port."""
-        return self._http.host
+        return self.http.host
 
     @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of several with one name the last. See `query_list`."""
-        return {name: values[-1].decode("utf-8", "replace") for name, values in self._http.query_arguments.items()}
+        return {name: values[-1].decode("utf-8", "replace") for name, values in self.http.query_arguments.items()}
 
     def query_list(self, name: str) -> list[str]:
         """Return all values of a query parameter."""
-        return [value.decode("utf-8", "replace") for value in self._http.query_arguments.get(name, [])]
+        return [value.decode("utf-8", "replace") for value in self.http.query_arguments.get(name, [])]
 
     # --- who asks -----------------------------------------------------------------------------------
 
     @property
     def session(self) -> Session:
         """The client's session. Raises `SessionEnded` (401) where it has none."""
-        return self._handler.session
+        return self._access.session
 
     @property
     def has_session(self) -> bool:
         """Whether the client has a session."""
-        return self._handler.has_session
+        return self._access.has_session
 
     @property
     def user(self) -> str | None:
         """Who is logged in, by session or by a password that came with the request."""
-        return self._handler.get_current_user()
+        return self._access.get_current_user()
 
     async def start_session(self) -> Session:
         """Start a session, or return the one there is."""
-        return await self._handler.start_session()
+        return await self._access.start_session()
 
     async def end_session(self) -> None:
         """End the session, with reason `logout`; its sockets close."""
-        await self._handler.end_session()
+        await self._access.end_session()
 
     # --- the body -----------------------------------------------------------------------------------
 
     async def body(self) -> bytes:
         """Return the body. Raises `ContentTooLarge` (413) above `server.max_body_size`."""
-        return await self._body.read(self._handler.site.settings.server.max_body_size)
+        return await self._body.read(self.site.settings.server.max_body_size)
 
     async def text(self) -> str:
         """Return the body as UTF-8 text. Raises `BadRequest` where it is none."""
@@ -151,7 +157,7 @@ class Request:
         """
         if need_session:
             _ = self.session
-        limits = self._handler.site.settings.uploads
+        limits = self.site.settings.uploads
         return await save_upload(
             self.stream(),
             self.headers.get("Content-Type", ""),
@@ -162,9 +168,10 @@ class Request:
         )
 
     @property
-    def handler(self) -> ResultHandler:
-        """Tornado's handler behind this request, for what is not here."""
-        return self._handler
+    def _body(self) -> RequestBody:
+        if self._coming is None:
+            self._coming = RequestBody.of(b"")
+        return self._coming
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"

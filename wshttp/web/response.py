@@ -56,6 +56,11 @@ class Response:
             return TEXT
         return JSON if isinstance(self.body, dict | list) else BINARY
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the body comes in parts."""
+        return hasattr(self.body, "__aiter__")
+
     def content(self) -> bytes:
         """Return the body of a response that is not streamed."""
         if isinstance(self.body, dict | list):

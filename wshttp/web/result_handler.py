@@ -6,21 +6,11 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 from wshttp.web.handler import SessionHandler
-from wshttp.web.paths import decoded_path
 from wshttp.web.response import Response
 
 
 class ResultHandler(SessionHandler):
     """Turn results of functions into answers."""
-
-    @property
-    def decoded_path(self) -> str:
-        """The request's path, decoded once and normalised."""
-        return decoded_path(self.request.path)
-
-    def compute_etag(self) -> str | None:
-        """Leave Tornado's ETag away: it costs a hash of every answer."""
-        return None
 
     async def respond(self, result: object) -> None:
         """Answer with what an endpoint returned; see `Response.of`."""
@@ -37,7 +27,7 @@ class ResultHandler(SessionHandler):
             self.set_header("Content-Type", response.kind)
         for name, value in response.headers.items():
             self.set_header(name, value)
-        if hasattr(response.body, "__aiter__"):
+        if response.is_streamed:
             await self._send_parts(cast("AsyncIterator[str | bytes]", response.body))
 
     async def _send_parts(self, parts: AsyncIterator[str | bytes]) -> None:

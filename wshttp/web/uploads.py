@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -36,7 +35,6 @@ _LONGEST_NAME = 255
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046, section 5.1.1
 _EXTENSION = re.compile(r"\.[0-9A-Za-z]{1,10}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _T = TypeVar("_T")
 
@@ -301,7 +299,8 @@ class _Folder:
         """Create a file under a temporary name, locked against sweeping."""
         while True:
             name = secrets.token_hex(16)
-            descriptor = os.open(LEFTOVER_PREFIX + name, _NEW_FILE, 0o600, dir_fd=self._descriptor)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(LEFTOVER_PREFIX + name, flags, 0o600, dir_fd=self._descriptor)
             stored = _Stored(descriptor, LEFTOVER_PREFIX + name, name + extension)
             self._stored.append(stored)
             if _lock(descriptor) and os.fstat(descriptor).st_nlink:
@@ -343,6 +342,8 @@ def _delete_abandoned(name: str, folder: int) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
+    import fcntl  # here, as Windows has none, where `wshttp.engine` is of use all the same
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from wshttp.addresses import bucket
 from wshttp.auth.basic import parse_basic
@@ -35,6 +35,7 @@ class Visit:
         self.unit = UnitOfWork()
         self.patience = Patience(site.settings.store.timeout)
         self._site = site
+        self._settings: SessionSettings = site.settings.session
         self._request = request
         self._found = Recognised()
         self._invalid: InvalidToken | None = None
@@ -82,7 +83,7 @@ class Visit:
         Raises `BadRequest`, `BadCredentials`, `TooManyRequests`, `StoreUnavailable`, for a handshake `Forbidden`, and
         `SessionEnded` for a ticket that is none, was used, or whose session is over or another one.
         """
-        if basic:
+        if basic and self._request.headers.get_list("Authorization"):
             self.verified = await self._verify_basic()
         if not self._settings.enabled:
             return
@@ -99,7 +100,8 @@ class Visit:
         if self.session is not None and self._found.key is not None:
             self.unit.bind(self.session.ref, self._found.key)
         self.ended_reason = self._found.invalid.reason if self._found.invalid else None
-        self._forget_cookies()
+        if self._found.unknown_cookie:
+            self._forget_cookies()
 
     async def _redeem(self) -> Bearer | None:
         """Take the ticket in the query, if there is one; it is gone then, whatever comes of the request."""
@@ -208,7 +210,7 @@ class Visit:
             request = self._request
             self._presented = Presented(
                 remote_ip=request.remote_ip or "",
-                user_agent=request.headers.get("User-Agent"),
+                user_agent=_field(request.headers, "User-Agent"),
                 tokens=self._tokens(),
                 verified=self.verified,
                 bearer=self._bearer,
@@ -216,17 +218,35 @@ class Visit:
         return self._presented
 
     def _tokens(self) -> dict[str, Sequence[str]]:
-        """Return what may be tokens, by identity."""
-        header, in_url = self._header_token(), self._request.query_arguments.get(self._settings.url.parameter, [])
-        return {
-            "cookie": self._site.cookie.values(self._request.headers.get_list("Cookie"), self._scheme),
-            "header": () if header is None else (header,),
-            "url": [token.decode("latin-1") for token in in_url[-1:]],
-        }
+        """Return what may be tokens, by identity: where it is listed, and something may be one."""
+        tokens: dict[str, Sequence[str]] = {}
+        for name in self._settings.identity:
+            find = self._finders.get(name)
+            if find is not None and (found := find(self)):
+                tokens[name] = found
+        return tokens
+
+    def _in_cookies(self) -> Sequence[str]:
+        lines = self._request.headers.get_list("Cookie")
+        return self._site.cookie.values(lines, self._scheme) if lines else ()
+
+    def _in_header(self) -> Sequence[str]:
+        token = self._header_token()
+        return () if token is None else (token,)
+
+    def _in_url(self) -> Sequence[str]:
+        found = self._request.query_arguments.get(self._settings.url.parameter, [])
+        return [token.decode("latin-1") for token in found[-1:]]
+
+    _finders: ClassVar[dict[str, Callable[[Visit], Sequence[str]]]] = {
+        "cookie": _in_cookies,
+        "header": _in_header,
+        "url": _in_url,
+    }
 
     def _header_token(self) -> str | None:
         name = self._settings.header.name
-        value = self._request.headers.get(name)
+        value = _field(self._request.headers, name)
         if value is None or name.lower() != "authorization":
             return value
         scheme, _, token = value.partition(" ")
@@ -235,7 +255,7 @@ class Visit:
     async def _verify_basic(self) -> User | None:
         """Verify a Basic header; it is ignored where there is no way to check one."""
         authenticator = self._site.authenticator
-        header = self._request.headers.get("Authorization")
+        header = _field(self._request.headers, "Authorization")
         if header is None or authenticator is None or not authenticator.can_verify:
             return None
         credentials = parse_basic(header)
@@ -245,18 +265,12 @@ class Visit:
         return await authenticator.verify(credentials, where, self._request)
 
     @property
-    def _settings(self) -> SessionSettings:
-        return self._site.settings.session
-
-    @property
     def _scheme(self) -> str:
         return self._request.protocol
 
     # --- what the response carries ----------------------------------------------------------------------
 
     def _forget_cookies(self) -> None:
-        if not self._found.unknown_cookie:
-            return
         if self._found.live_cookie:
             host = self._request.host_name
             self._cookies = self._site.cookie.take_back_elsewhere(self._scheme, host, self._request.path)
@@ -297,3 +311,9 @@ class Visit:
             raise BadCredentials("this needs a user; send user and password")
         if roles and not set(roles) & set(self.roles):
             raise Forbidden("this needs another role")
+
+
+def _field(headers: HTTPHeaders, name: str) -> str | None:
+    """Do what `headers.get` does, in a fifth of the time where there is none: that raises and catches an error."""
+    lines = headers.get_list(name)
+    return ",".join(lines) if lines else None

@@ -1,0 +1,315 @@
+"""One request of a function endpoint, and its answer: from the connection to the function and back.
+
+Identity and protection are settled before a byte of the body is taken, and the function runs while it comes in.
+What it changes in its session is committed before the last byte of the answer is sent. The rules are those of
+`SessionHandler`; but no `RequestHandler` is made, which alone would take longer than all of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import Future
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Protocol, cast
+
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
+from tornado.web import Finish, HTTPError
+
+from wshttp.eager import Eager
+from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
+from wshttp.sessions.unit_of_work import UnitOfWork
+from wshttp.web.answer import (
+    headers_of,
+    is_bodiless,
+    phrase_of,
+    response_of,
+    response_to_finish,
+    say_of_session,
+    start_line,
+)
+from wshttp.web.body import RequestBody, announced_length
+from wshttp.web.endpoint import Endpoint, Route
+from wshttp.web.failures import log_failure
+from wshttp.web.problems import challenge_of, problem
+from wshttp.web.request import Request
+from wshttp.web.response import Response
+from wshttp.web.session_access import SessionAccess
+from wshttp.web.site import Site
+
+SERIALIZE_WAIT = 10.0
+"""Seconds that a request waits for the others of its session, where its route takes them one at a time."""
+
+LINGER = 2.0
+"""Seconds that an answer waits for the end of a body that nobody reads; own choice."""
+
+
+class Serving(Protocol):
+    """What an exchange needs of its application."""
+
+    site: Site
+    eager: Eager
+
+    def log_request(self, handler: Any) -> None:
+        """Take note of a request that has been answered."""
+
+
+class Exchange(SessionAccess, HTTPMessageDelegate):
+    """What deals with one request; made when its header is there."""
+
+    def __init__(
+        self, application: Serving, request: HTTPServerRequest, route: Route, path_params: dict[str, str]
+    ) -> None:
+        self.site = application.site  # type: ignore[misc]  # a plain attribute, where handlers look it up
+        self.request = request
+        self.route = route
+        self._application = application
+        self._path_params = path_params
+        self._connection: Any = request.connection  # `HTTPConnection` lacks what Tornado's own handlers use, too
+        self._endpoint: Endpoint | None = None
+        self._body: RequestBody | None = None
+        self._body_may_come: Future[None] | None = None
+        self._has_entered = False
+        self._redirect: Response | None = None
+        self._status = 200
+        self._finished = False
+        self._is_lost = False
+
+    def get_status(self) -> int:
+        """Return the status of the answer."""
+        return self._status
+
+    def starts_session(self) -> bool:
+        own = False if self._endpoint is None else self._endpoint.auto_start
+        return super().starts_session() if own is None else own
+
+    def redirect(self, url: str) -> None:
+        """Answer with where to go instead."""
+        self._redirect = Response(status=302, headers={"Location": url.encode().decode("latin-1")})
+
+    # --- the request comes in -------------------------------------------------------------------------
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        announced = announced_length(headers)
+        if not (announced if announced is not None else headers.get_list("Transfer-Encoding")):
+            return None
+        # Each way to read the body has its own limit: server.max_body_size, or those of an upload.
+        self._connection.set_max_body_size(sys.maxsize)
+        self._body = RequestBody(announced)
+        self._application.eager.run(self._serve())
+        if not self._has_entered:
+            self._body_may_come = asyncio.get_running_loop().create_future()
+        return self._body_may_come
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return None if self._body is None else self._body.feed(chunk)
+
+    def finish(self) -> None:
+        if self._body is None:
+            self._application.eager.run(self._serve())
+        else:
+            self._body.complete()
+
+    def on_connection_close(self) -> None:
+        self._is_lost = True
+        if self._body is not None:
+            self._body.lose()
+
+    def _let_body_come(self) -> None:
+        self._has_entered = True
+        if self._body_may_come is not None and not self._body_may_come.done():
+            self._body_may_come.set_result(None)
+
+    # --- the answer is found --------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Answer the request, whatever happens."""
+        try:
+            error = await self._attempt(self._answer())
+            if error is not None:
+                error = await self._attempt(self._answer_failure(error))
+            if error is not None:  # what it had changed before could not be committed
+                error = await self._attempt(self._answer_failure(error))
+            if error is not None:
+                log_failure(self.request, error)
+                self._cut()
+        except asyncio.CancelledError as error:
+            self._break_off(error)
+        finally:
+            self._let_body_come()
+            if self._body is not None:
+                self._body.discard()
+            if self.visit is not None:
+                self.visit.patience.end()
+
+    async def _attempt(self, answering: Coroutine[Any, Any, None]) -> Exception | None:
+        try:
+            await answering
+        except Exception as error:
+            return error
+        return None
+
+    async def _answer(self) -> None:
+        self._endpoint = self.route.find(self.request.method)
+        if self._endpoint is None and self.request.method != "OPTIONS":
+            raise HTTPError(405)
+        await self.enter()
+        self._let_body_come()
+        response = await self._respond(self._endpoint)
+        if self._body is not None:
+            await self._body.drain(LINGER)
+        await self._finish(response)
+
+    async def _respond(self, endpoint: Endpoint | None) -> Response:
+        if endpoint is None:
+            return Response(status=204, headers={"Allow": self.route.allowed})
+        request = Request(self, self._path_params, self._body)
+        if endpoint.serialize and self.has_session:
+            return await self._respond_alone(endpoint, request)
+        response = Response.of(await endpoint(request))
+        await self._send_parts(response)
+        return response
+
+    async def _respond_alone(self, endpoint: Endpoint, request: Request) -> Response:
+        """Call the endpoint, and send what it streams, while no other request of the session is handled."""
+        # The body is taken in first: who sends slowly must not hold the lock meanwhile.
+        request = Request(self, self._path_params, RequestBody.of(await request.body()))
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.session.lock(SERIALIZE_WAIT))
+            except TimeoutError:
+                raise TooManyRequests(1.0, "other requests of this session are still being handled") from None
+            response = Response.of(await endpoint(request))
+            await self._send_parts(response)
+        return response
+
+    # --- the answer goes out --------------------------------------------------------------------------
+
+    async def _send_parts(self, response: Response) -> None:
+        """Send what is streamed, each part when the client has taken the one before; `_finish` sends the rest."""
+        if not response.is_streamed or self.request.method == "HEAD":
+            return
+        parts = cast("AsyncIterator[str | bytes]", response.body)
+        try:
+            async for part in parts:
+                await self._send(response, part.encode() if isinstance(part, str) else part)
+        finally:
+            close = getattr(parts, "aclose", None)
+            if close is not None:
+                await close()  # what a generator cleans up is done now, whoever went away
+
+    async def _send(self, response: Response, part: bytes) -> None:
+        if self._announced:
+            taken = self._connection.write(part)
+        else:
+            taken = self._announce(response, self._headers_of(response), part)
+        await taken
+
+    def _headers_of(self, response: Response) -> HTTPHeaders:
+        """Return an answer's header. What it has to say of the session comes last, and counts."""
+        headers = self._own_headers_of(response)
+        if self.visit is not None:
+            say_of_session(headers, self.visit)
+        return headers
+
+    def _own_headers_of(self, response: Response) -> HTTPHeaders:
+        return headers_of(response)
+
+    def _announce(
+        self, response: Response, headers: HTTPHeaders, chunk: bytes | None, phrase: str | None = None
+    ) -> Future[None]:
+        line = start_line(response.status, phrase)
+        taken: Future[None] = self._connection.write_headers(line, headers, chunk)
+        self._announced, self._status = True, response.status
+        return taken
+
+    async def _finish(self, response: Response, phrase: str | None = None) -> None:
+        """Commit, then send the rest of the answer. Raises what the commit does, with nothing sent."""
+        content = response.content()
+        if content and is_bodiless(response.status):
+            raise UsageError(f"an answer with status {response.status} has no body")
+        if self.visit is not None and self.visit.unit.dirty:
+            await self._commit(self.visit.unit)
+        self._complete(response, content, phrase)
+
+    async def _commit(self, unit: UnitOfWork) -> None:
+        try:
+            await unit.commit()
+        except BaseException:
+            unit.rollback()
+            raise
+
+    def _complete(self, response: Response, content: bytes, phrase: str | None = None) -> None:
+        is_head = self.request.method == "HEAD"
+        if self._announced:
+            if content and not is_head:
+                self._connection.write(content)
+        else:
+            headers = self._headers_of(response)
+            if is_bodiless(response.status):
+                headers.pop("Content-Type", None)
+            elif not ((is_head and response.is_streamed) or headers.get_list("Content-Length")):
+                headers["Content-Length"] = str(len(content))
+            self._announce(response, headers, None if is_head else content, phrase)
+        self._connection.finish()
+        self._finished = True
+        self._application.log_request(self)
+
+    # --- it fails -------------------------------------------------------------------------------------
+
+    async def _answer_failure(self, error: Exception) -> None:
+        if self._body is not None:
+            self._let_body_come()
+            await self._body.drain(LINGER)
+        if isinstance(error, Finish) and not self._finished:
+            await self._finish(self._redirect or response_to_finish(error))
+            return
+        log_failure(self.request, error)
+        if self._announced or isinstance(error, ClientDisconnected):
+            self._rollback()
+            self._cut()
+        else:
+            await self._send_problem(error)
+
+    async def _send_problem(self, error: Exception) -> None:
+        found = problem(error.status_code if isinstance(error, HTTPError) else 500, error)
+        if found.status >= 500:
+            self._rollback()
+        more = challenge_of(self.site, self.request.path, found.status, error)
+        if found.status == 405:
+            more["Allow"] = self.route.allowed
+        await self._finish(response_of(found, **more), phrase_of(error))
+
+    def _break_off(self, error: asyncio.CancelledError) -> None:
+        """Answer at once when somebody has cancelled this, or what it waited for."""
+        task = asyncio.current_task()
+        is_own = task is not None and task.cancelling() > 0
+        if not is_own:
+            log_failure(self.request, error)
+        self._rollback()
+        if self._announced:
+            self._cut()
+        else:
+            response = response_of(problem(500))
+            self._complete(response, response.content())
+        if is_own:
+            raise error
+
+    def _rollback(self) -> None:
+        if self.visit is not None:
+            self.visit.unit.rollback()
+
+    def _cut(self) -> None:
+        """Close the connection in the middle of the answer: the only way to take back what has been sent.
+
+        One that is lost is left alone: the client may be about to read why the engine has refused its body.
+        """
+        if not self._finished:
+            self._finished = True
+            if not self._is_lost:
+                stream = self._connection.detach()
+                # Where the end of the connection is that of the answer, as in HTTP/1.0, it would look whole.
+                stream.reset() if self.request.version == "HTTP/1.0" else stream.close()
