@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 import pytest
+import uvloop
 from faults.proxy import Proxy
+from processes import PATIENCE
 from redis_servers import RedisServer, linked
 from serving import soon, until
 
 from wshttp.errors import StoreUnavailable, StoreUnusable
 from wshttp.redis.backoff import Backoff
+from wshttp.redis.greeting import send
 from wshttp.redis.link import Call, RedisLink, RedisUnavailable, Script
+from wshttp.redis.packing import pack
+from wshttp.redis.topology import topology_of
 
 MakeRedis = Callable[..., RedisServer]
 
@@ -113,6 +119,23 @@ async def test_connection_that_is_cut_in_the_middle_of_a_message_is_made_again(
                 proxy.cut_after(way, count)  # type: ignore[arg-type]  # one of both
                 answers = await soon(asyncio.gather(*(link.script(ECHO, redis_prefix, n) for n in range(50))))
                 assert answers == [str(n).encode() for n in range(50)]
+
+
+def test_connection_that_has_just_been_lost_is_unavailable_on_uvloop(redis_server: RedisServer) -> None:
+    """Its transports raise what no client expects, where asyncio's own drop what is written."""
+
+    async def send_too_late() -> None:
+        topology = topology_of(redis_server.url(), root="test", timeout=PATIENCE, client_name="test")
+        connection = await topology.connect()
+        writer = connection._writer
+        assert writer is not None
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await soon(writer.wait_closed())
+        with pytest.raises(RedisUnavailable, match="closed"):
+            await send(connection, pack("PING"))
+
+    uvloop.run(send_too_late())
 
 
 async def test_calls_without_an_answer_are_sent_again_in_their_order(

@@ -178,7 +178,7 @@ class Conversation:
         self.lost = RedisUnavailable("the answer to another question is not here yet")
         try:
             async with asyncio.timeout(self._timeout):
-                await self._connection.send_packed_command(pack(*command), check_health=False)
+                await send(self._connection, pack(*command))
                 reply = await self._connection.read_response(disconnect_on_error=False)
         except TimeoutError:
             self.lost = RedisUnavailable(f"no answer within {self._timeout:g} s from {self._server}")
@@ -197,6 +197,14 @@ def failure(error: RedisError) -> RedisUnavailable | RedisRefused:
         return RedisUnavailable(f"the connection is lost: {error}")
     refused = refusal(error)
     return RedisUnavailable(str(refused), code=refused.code) if refused.code in ELSEWHERE | FAILING else refused
+
+
+async def send(connection: AbstractConnection, packed: bytes | list[bytes]) -> None:
+    """Send packed commands. Raises `RedisError`, and `RedisUnavailable` where the connection has just been lost."""
+    try:
+        await connection.send_packed_command(packed, check_health=False)
+    except RuntimeError as error:  # what uvloop says of it; asyncio's own loop drops what is written then
+        raise RedisUnavailable(str(error)) from error
 
 
 async def cut(connection: AbstractConnection) -> None:

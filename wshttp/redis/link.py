@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from wshttp.redis.greeting import Conversation, cut
+from wshttp.redis.greeting import Conversation, cut, send
 from wshttp.redis.keeper import Keeper
 from wshttp.redis.packing import Argument, pack
 from wshttp.redis.refusals import ELSEWHERE, FAILING, RedisRefused, RedisUnavailable, is_reply, refusal
@@ -236,7 +236,7 @@ class RedisLink:
                     self._sent.append(waiting)
                     packed.append(waiting.packed)
             if packed:
-                await connection.send_packed_command(packed, check_health=False)
+                await send(connection, packed)
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:

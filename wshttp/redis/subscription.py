@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from wshttp.errors import StoreUnusable
-from wshttp.redis.greeting import cut, failure
+from wshttp.redis.greeting import cut, failure, send
 from wshttp.redis.keeper import Keeper
 from wshttp.redis.packing import pack
 from wshttp.redis.refusals import RedisUnavailable, is_reply, refusal
@@ -126,7 +126,7 @@ class Subscription:
         self._unsent.clear()  # what it says is in `_channels`
         self._held.clear()
         join = [pack("SUBSCRIBE", *self._channels)] if self._channels else []
-        await connection.send_packed_command([*join, pack("PING", _JOINED)], check_health=False)
+        await send(connection, [*join, pack("PING", _JOINED)])
         while True:
             reply = await connection.read_response(disconnect_on_error=False)
             if reply in (_JOINED, [b"pong", _JOINED]):
@@ -143,7 +143,7 @@ class Subscription:
             packed = list(self._unsent)
             self._unsent.clear()
             if packed:
-                await connection.send_packed_command(packed, check_health=False)
+                await send(connection, packed)
 
     async def _read(self, connection: AbstractConnection) -> None:
         held, self._held = self._held, []
