@@ -21,16 +21,16 @@ PIP := $(VENV_PYTHON) -m pip install --quiet
 # Passed to pytest: make test ARGS="-k cookie"
 ARGS ?=
 
-.PHONY: help run test faults bench clean redis-server chromium
+.PHONY: help run test conformance fuzz faults bench clean redis-server chromium proxies wrk
 
 help: ## print this
 	@echo 'make TARGET, where TARGET is one of:'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/installed ## serve config/demo.yaml on http://127.0.0.1:8080/
 	@exec $(VENV_PYTHON) run.py --config config/demo.yaml
 
-test: .venv/installed-test .venv/installed-node redis-server chromium ## lint, format, types and all tests (ARGS="..." goes to pytest)
+test: .venv/installed-test .venv/installed-node redis-server chromium proxies ## lint, format, types and all tests (ARGS="..." goes to pytest)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
@@ -38,12 +38,32 @@ test: .venv/installed-test .venv/installed-node redis-server chromium ## lint, f
 
 PYTEST = WSHTTP_NODE_MODULES="$$(pwd -P)/.venv/node/node_modules" $(VENV_PYTHON) -m pytest
 
-# A browser waits more than it works: its tests run beside the others, and are printed after them.
+# Two runs at once, for two cores: what a browser does is mostly to wait. The second is printed when both are over.
+BESIDE := tests/browser tests/conformance tests/engine tests/web
+
 define TEST_ALL
-$(PYTEST) tests/browser > .venv/browser.log 2>&1 & browser=$$!; \
-$(PYTEST) --ignore=tests/browser; others=$$?; \
-wait $$browser; pages=$$?; cat .venv/browser.log; exit $$((others + pages))
+$(PYTEST) $(BESIDE) > .venv/beside.log 2>&1 & beside=$$!; \
+$(PYTEST) $(addprefix --ignore=,$(BESIDE)); first=$$?; \
+wait $$beside; second=$$?; cat .venv/beside.log; exit $$((first + second))
 endef
+
+# A folder with setup.sh and run.sh of the Autobahn fuzzing client, and which of its cases (all of them take half an hour).
+AUTOBAHN ?=
+CASES ?=
+
+conformance: .venv/installed-test proxies ## Tornado's own tests, proxies in front, and AUTOBAHN=folder if given, on both engines
+	$(VENV_PYTHON) -m pytest tests/conformance tests/engine/test_agreement.py tests/engine/test_agreement_frames.py $(ARGS)
+	@if [ -n "$(AUTOBAHN)" ]; then \
+	    PYTHONPATH=.:tests $(VENV_PYTHON) -m conformance.autobahn "$(AUTOBAHN)" $(CASES); \
+	else \
+	    echo 'The Autobahn test suite was not run: AUTOBAHN=folder names the one with its setup.sh and run.sh.'; \
+	fi
+
+# Seconds.
+FUZZ ?= 60
+
+fuzz: .venv/installed-fuzz ## feed both engines the same bytes for a while (FUZZ="..." seconds)
+	PYTHONPATH=.:tests $(VENV_PYTHON) -m conformance.fuzz $(FUZZ)
 
 # The size of the long runs in per cent; the full one takes half an hour.
 FAULTS ?= 100
@@ -51,7 +71,11 @@ FAULTS ?= 100
 faults: .venv/installed-test redis-server ## kill servers and break disks, many times (FAULTS="..." is the size in per cent)
 	WSHTTP_FAULTS=$(FAULTS) $(VENV_PYTHON) -m pytest -s tests/faults tests/sessions/test_state_machine.py tests/stores $(ARGS)
 
-bench: .venv/installed-test redis-server ## print the figures of this machine
+# The rows of the engine's table that are measured, and --rounds or --seconds; all of them take half an hour.
+ENGINE ?=
+
+bench: .venv/installed-test .venv/installed-peers redis-server proxies wrk ## print the figures of this machine (ENGINE="..." chooses rows of the engine's)
+	$(VENV_PYTHON) -m benchmarks engine $(ENGINE)
 	$(VENV_PYTHON) -m benchmarks
 
 clean: ## remove what the other targets made, .venv too
@@ -96,6 +120,11 @@ endif
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
+# What chooses the bytes for the fuzzer; there are builds for Linux only, and not for every Python.
+.venv/installed-fuzz: .venv/installed-test
+	@$(PIP) 'atheris>=3,<4' 2>/dev/null || echo 'There is no atheris for this Python: hypothesis is used in its place.'
+	@touch $@
+
 # The compiler that checks the types of the browser client, and the rules that check the pages for accessibility. Exact
 # versions, since others find other things; no scripts of packages are run. Without npm, their tests are skipped.
 NODE_PACKAGES := typescript@5.9.3 axe-core@4.14.1
@@ -109,6 +138,11 @@ NODE_PACKAGES := typescript@5.9.3 axe-core@4.14.1
 	else \
 	    echo 'There is no npm: the tests of types and accessibility are skipped. On Debian: sudo apt-get install npm'; \
 	fi
+
+# What the engine is measured beside, in an environment of its own.
+.venv/installed-peers: .venv/installed-test benchmarks/engine/environment.py
+	@$(VENV_PYTHON) -m benchmarks.engine.environment && touch $@ || \
+	echo 'That did not work: the tests of the benchmark beside peers are skipped.'
 
 # --- what the tests need of the system ------------------------------------------------------------
 
@@ -133,4 +167,26 @@ chromium:
 	else \
 	    echo 'There is no chromium: the tests in a browser are skipped.'; \
 	    echo 'On Debian: sudo apt-get install chromium. Elsewhere name one: make test WSHTTP_CHROMIUM=/path/to/chrome'; \
+	fi
+
+proxies:
+	@missing=; for proxy in haproxy nginx; do \
+	    PATH="$$PATH:/usr/sbin" command -v $$proxy >/dev/null 2>&1 || missing="$$missing $$proxy"; \
+	done; \
+	if [ -z "$$missing" ]; then \
+	    :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo "installing$$missing, behind which the tests put the server"; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$missing; } >/dev/null; \
+	else \
+	    echo "There is no$$missing: the tests behind a proxy are skipped. On Debian: sudo apt-get install$$missing"; \
+	fi
+
+wrk:
+	@command -v wrk >/dev/null 2>&1 || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo 'installing wrk, which loads the servers of the benchmark'; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y wrk; } >/dev/null; \
+	else \
+	    echo 'There is no wrk: HTTP is not measured beside peers. On Debian: sudo apt-get install wrk'; \
 	fi

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from certificates import write_certificate
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 from wshttp.engine.listeners import bind_tcp
+from wshttp.engine.native import NativeServer
+from wshttp.engine.server import EngineServer
 from wshttp.engine.stock import StockServer
+from wshttp.engine.websocket_hook import TORNADOS_OWN
 from wshttp.testing import FakeClock
 
 PATIENCE = 10.0
@@ -164,7 +168,7 @@ class Upload(RequestHandler):
 
 
 class Socket(WebSocketHandler):
-    """Echo, and give the test the stream under it."""
+    """Echo, in the framing of the engine."""
 
     def initialize(self, scene: Scene) -> None:
         self.scene = scene
@@ -176,6 +180,12 @@ class Socket(WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
         self.write_message(message)
         self.scene.messages.put_nowait(message)
+
+
+class StreamSocket(Socket):
+    """The same in Tornado's framing, which reads and writes the stream that the engine detaches."""
+
+    get_websocket_protocol = TORNADOS_OWN
 
 
 class Scene:
@@ -198,6 +208,7 @@ class Scene:
             ("/upload", Upload, of),
             ("/busy-upload", Upload, of),
             ("/socket", Socket, of),
+            ("/stream-socket", StreamSocket, of),
         ]
         return Application(routes, log_function=lambda handler: None)
 
@@ -205,16 +216,54 @@ class Scene:
 Serving = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and the loop that it runs on."""
+
+    server: type[EngineServer]
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+
+
+CHOICES = {
+    "stock": Choice(StockServer),
+    "native": Choice(NativeServer),
+    "uvloop": Choice(NativeServer, uvloop.new_event_loop),
+}
+
+
+@pytest.fixture(params=CHOICES)
+def choice(request: pytest.FixtureRequest) -> Choice:
+    """Each engine in turn, the native one on both loops."""
+    return CHOICES[request.param]
+
+
 @pytest.fixture
-def serving(clock: FakeClock) -> Serving:
-    """`async with serving(...) as (server, port, scene)`: a stock server on a free port, with the test's clock."""
+def too_late(choice: Choice) -> bytes:
+    """With what the answer to a request begins that does not come in time; Tornado (6.6) has none."""
+    return b"" if choice.server is StockServer else b"HTTP/1.1 408 "
+
+
+@pytest.fixture
+def engine(choice: Choice) -> type[EngineServer]:
+    return choice.server
+
+
+@pytest.fixture
+def loop_factory(choice: Choice) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What the plugin that runs coroutine tests makes their loop with."""
+    return choice.loop_factory
+
+
+@pytest.fixture
+def serving(clock: FakeClock, engine: type[EngineServer], loop_factory: object) -> Serving:
+    """`async with serving(...) as (server, port, scene)`: a server on a free port, with the test's clock."""
 
     @asynccontextmanager
     async def serve(
         *, tls_listener: bool = False, proxy_protocol: bool = False, **options: Any
-    ) -> AsyncIterator[tuple[StockServer, int, Scene]]:
+    ) -> AsyncIterator[tuple[EngineServer, int, Scene]]:
         scene = Scene()
-        server = StockServer(scene.application(), clock=clock.monotonic, **options)
+        server = engine(scene.application(), clock=clock.monotonic, **options)
         [listener] = bind_tcp("127.0.0.1", 0, tls=tls_listener, proxy_protocol=proxy_protocol)
         server.add_listeners([listener])
         try:
@@ -253,7 +302,7 @@ def until() -> Callable[..., Any]:
 def only_link(until: Callable[..., Any]) -> Callable[..., Any]:
     """`await only_link(server)` is the engine's record of the one connection that there is."""
 
-    async def find(server: StockServer) -> Any:
+    async def find(server: EngineServer) -> Any:
         await until(lambda: server.counts.open == 1)
         [link] = server._links
         return link
@@ -265,7 +314,7 @@ def only_link(until: Callable[..., Any]) -> Callable[..., Any]:
 def until_idle(until: Callable[..., Any], only_link: Callable[..., Any]) -> Callable[..., Any]:
     """`await until_idle(server)`: its one connection has been answered and waits for the next request."""
 
-    async def wait(server: StockServer) -> None:
+    async def wait(server: EngineServer) -> None:
         link = await only_link(server)
         await until(lambda: link.idle and link.requests > 0)
 

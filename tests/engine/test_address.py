@@ -183,10 +183,10 @@ def test_strip_leaves_only_what_may_be_believed() -> None:
     """An untrusted peer keeps no forwarding header, a trusted one those that it is asked for."""
     proxies = TrustedProxies(["10.0.0.1"])
     lies = headers(*((name, "x") for name in FORWARDING_HEADERS), ("Accept", "*/*"))
-    proxies.strip("192.0.2.1", lies)
+    proxies.strip(lies, trusted=False)
     assert list(lies) == ["Accept"]
     sent = headers(*((name, "x") for name in FORWARDING_HEADERS))
-    proxies.strip("10.0.0.1", sent)
+    proxies.strip(sent, trusted=True)
     assert set(sent) == {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
 
 
@@ -195,8 +195,8 @@ def test_strip_takes_the_header_of_the_settings_from_an_untrusted_peer(name: str
     """Also where it is none of the usual ones: no handler may believe it."""
     proxies = TrustedProxies(["10.0.0.1"], header=name)
     lies = headers((name, "10.9.9.9"), ("Accept", "*/*"))
-    proxies.strip("192.0.2.1", lies)
+    proxies.strip(lies, trusted=False)
     assert list(lies) == ["Accept"]
     sent = headers((name, "192.0.2.7"))
-    proxies.strip("10.0.0.1", sent)
+    proxies.strip(sent, trusted=True)
     assert sent[name] == "192.0.2.7"
