@@ -1,9 +1,13 @@
-"""`python -m benchmarks [--quick] [name ...]`: print the figures of this machine."""
+"""`python -m benchmarks [--quick] [name ...]`: print the figures of this machine.
+
+`python -m benchmarks engine` is a command of its own: it measures other programs, too, and installs them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 
 from benchmarks import machine
 
@@ -28,4 +32,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["engine"]:
+        from benchmarks.engine import command
+
+        command.main(sys.argv[2:])
+    else:
+        main()

@@ -28,6 +28,12 @@ def _processor() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 
 
-def resident_bytes() -> int:
-    """Return the memory of this process that is in RAM (Linux, proc(5): the second field, in pages)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def computed(pid: int | str = "self") -> float:
+    """Return the seconds that a process has computed so far, all threads together (Linux, proc(5): `utime`, `stime`)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Return the memory of a process that is in RAM (Linux, proc(5): the second field, in pages)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
