@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+from hypothesis import HealthCheck, settings
 
 from wshttp.testing import FakeClock
 
-pytest_plugins = ["wshttp.pytest_plugin", "redis_servers"]
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would the servers that the tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = ["wshttp.pytest_plugin", "engines", "redis_servers"]
 
 
 @pytest.fixture

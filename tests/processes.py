@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+import engines
+
 ROOT = Path(__file__).resolve().parents[1]
 
 PATIENCE = 60.0
@@ -45,7 +47,7 @@ def environment(**more: str) -> dict[str, str]:
     """Return an environment without settings of ours, in which Python finds this tree; its warnings are errors."""
     ours = ("WSHTTP_", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONSAFEPATH", "PYTHONOPTIMIZE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | more
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | dict(engines.variables()) | more
 
 
 class Lines:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import engines
 from tornado.httpclient import HTTPResponse
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from websockets.asyncio.client import ClientConnection, connect
@@ -24,7 +25,7 @@ PATIENCE = 10.0
 
 def new_server(clock: Clock | None = None, **sections: Mapping[str, Any] | Any) -> Server:
     """Make a server for a free port: `new_server(session={"identity": ["cookie"]})`; sections are those of the YAML."""
-    server = {"port": 0} | dict(sections.pop("server", {}))
+    server = {"port": 0, **engines.setting()} | dict(sections.pop("server", {}))
     return Server(Settings.model_validate({"server": server} | sections), clock=clock)
 
 

@@ -484,7 +484,7 @@ async def test_password_stays_with_the_server_that_was_named(users_file: str) ->
 
     @server.get("/wshttp/admin/api/sessions")
     def elsewhere(request: Any) -> Any:
-        request.handler.redirect("https://evil.example/")
+        return Response(status=302, headers={"Location": "https://evil.example/"})
 
     async with running(server) as base:
         done = await run(base, "list")

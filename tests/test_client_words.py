@@ -12,6 +12,7 @@ import pytest
 import wshttp.realtime.close_codes as close_codes
 from wshttp import Reason, errors
 from wshttp.auth.authenticator import OUTCOMES
+from wshttp.close_codes import VANISHED
 from wshttp.realtime.close_codes import Close, session_ended
 from wshttp.realtime.format import SUBPROTOCOL
 from wshttp.sessions.happenings import What
@@ -69,7 +70,7 @@ def test_client_knows_every_close_of_the_server() -> None:
 
 def test_closes_of_the_client_are_those_of_the_reference() -> None:
     """There is no row too many or too few; 1006 is a browser's own, and never on the wire."""
-    assert set(told()) - {Close(close_codes.VANISHED, "")} == set(documented())
+    assert set(told()) - {Close(VANISHED, "")} == set(documented())
 
 
 def test_client_comes_back_as_the_reference_says() -> None:

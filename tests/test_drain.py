@@ -17,6 +17,8 @@ from wshttp import Server, Session, Settings
 from wshttp import server as server_module
 from wshttp.testing import FakeClock
 
+pytestmark = pytest.mark.both_engines
+
 APP = """
 import asyncio, signal
 

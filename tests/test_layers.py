@@ -2,8 +2,8 @@
 
     errors, config  <-  sessions  <-  stores, realtime, auth  <-  web  <-  server  <-  cli
 
-`engine` stands beside, known to `network` alone; `addresses` and `logs` are as low as `errors`, and `collector` and
-`demo` know nobody. `network`, `process` and `setup` are what `server` is wired from.
+`engine` stands beside, known to `network` alone; `addresses`, `close_codes`, `eager`, `header_fields`, `http_date`,
+`logs` and `page_cache` are as low as `errors`, and `collector` and `demo` know nobody. `network`, `process` and `setup` are what `server` is wired from.
 The imports are read, not run: those inside functions count, too, and those for the type checker alone, which never
 run, do not.
 """
@@ -21,14 +21,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wshttp"
 
-LOWEST = {"errors", "addresses", "config", "logs"}
+LOWEST = {"errors", "addresses", "close_codes", "config", "eager", "header_fields", "http_date", "logs", "page_cache"}
 LOWER = LOWEST | {"sessions"}
 MIDDLE = LOWER | {"stores", "realtime", "auth"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "addresses": set(),
+    "close_codes": set(),
+    "eager": set(),
+    "header_fields": set(),
+    "http_date": set(),
     "logs": set(),
+    "page_cache": set(),
     "config": {"errors"},
     "redis": {"errors", "addresses", "config"},
     "sessions": LOWEST,
@@ -36,12 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "realtime": LOWER | {"redis"},
     "auth": LOWER,
     "web": MIDDLE,
-    "engine": {"errors", "addresses", "config"},
+    "engine": {"errors", "addresses", "close_codes", "header_fields", "http_date", "page_cache"},
     "collector": set(),
     "demo": set(),
     "network": LOWER | {"engine"},
     "workers": LOWEST | {"network"},
-    "process": LOWEST | {"collector", "workers"},
+    "process": LOWEST | {"collector", "network", "workers"},
     "backing": MIDDLE,
     "rate_sharing": LOWER,
     "setup": {"errors"},
@@ -60,7 +65,12 @@ MAY_IMPORT: dict[str, set[str]] = {
 OUTSIDE: dict[str, set[str]] = {
     "errors": set(),
     "addresses": set(),
+    "close_codes": set(),
+    "eager": set(),
+    "header_fields": {"tornado"},
+    "http_date": set(),
     "logs": set(),
+    "page_cache": set(),
     "config": {"yaml", "pydantic", "pydantic_core"},
     "redis": {"redis", "hiredis"},
     "sessions": set(),
@@ -71,7 +81,7 @@ OUTSIDE: dict[str, set[str]] = {
     "engine": {"tornado"},
     "collector": set(),
     "demo": set(),
-    "network": {"tornado"},
+    "network": {"tornado", "uvloop"},
     "workers": set(),
     "process": set(),
     "backing": set(),
@@ -125,6 +135,11 @@ def imports_of(source: str, module: str) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, name) for name in whole)
 
 
+def ours_in(source: str, module: str) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of what a module imports of this package."""
+    return ((line, name) for line, name in imports_of(source, module) if name.split(".")[0] == "wshttp")
+
+
 def faults_of(source: str, module: str) -> list[str]:
     """Say which imports of a module point the wrong way."""
     own = part_of(module)
@@ -169,7 +184,60 @@ def test_parts_do_not_go_round_in_circles() -> None:
 
 def test_engine_is_imported_by_one_file_alone() -> None:
     """It can be replaced, as long as only one file knows that there is one."""
-    assert [part for part, others in MAY_IMPORT.items() if "engine" in others] == ["network"]
+    importing = {
+        module
+        for path in MODULES
+        for module in [name_of(path)]
+        if part_of(module) != "engine" and "engine" in {part_of(name) for _, name in ours_in(path.read_text(), module)}
+    }
+    assert importing == {"wshttp.network"}
+
+
+def test_engine_imports_all_that_it_may() -> None:
+    """An arrow that nobody uses is an invitation."""
+    used: dict[str, set[str]] = {part: set() for part in MAY_IMPORT}
+    for path in MODULES:
+        own = part_of(name_of(path))
+        used[own] |= {part_of(name) for _, name in ours_in(path.read_text(), name_of(path))} - {own}
+    assert used["engine"] == MAY_IMPORT["engine"]
+
+
+WINDOWS = """
+import asyncio, os, select, selectors, socket, sys
+from tornado.httpclient import AsyncHTTPClient
+from tornado.web import Application, RequestHandler
+
+loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+for missing in ("fcntl", "resource", "pwd", "grp", "termios", "uvloop"):
+    sys.modules[missing] = None
+for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_PATH", "sendfile", "preadv", "pread"):
+    delattr(os, name)
+for name in [name for name in dir(select) if "poll" in name.lower()]:
+    delattr(select, name)
+del socket.AF_UNIX
+
+import wshttp.engine
+wshttp.engine.install()
+
+class Hello(RequestHandler):
+    def get(self):
+        self.write("hello")
+
+async def main():
+    server = Application([("/", Hello)], log_function=lambda handler: None).listen(0, "127.0.0.1")
+    port = server._accepting[0][1].socket.getsockname()[1]
+    print((await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/")).body)
+    await server.close()
+
+loop.run_until_complete(main())
+loop.close()
+"""
+
+
+def test_engine_does_without_what_windows_lacks() -> None:
+    """It is of use under any Tornado program, though the server of this package is not."""
+    done = subprocess.run([sys.executable, "-c", WINDOWS], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("b'hello'\n", "")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from certificates import trusting, write_certificate
 from processes import PATIENCE, Process, serving
 from websockets.asyncio.client import connect
 
+pytestmark = pytest.mark.both_engines
+
 APP = """
 def setup(server):
     @server.websocket("/count")
@@ -21,7 +23,7 @@ def setup(server):
 
     @server.get("/counted")
     async def counted(request):
-        return {"messages": request.session.get("messages", 0), "scheme": request.handler.request.protocol}
+        return {"messages": request.session.get("messages", 0), "scheme": request.http.protocol}
 """
 
 
@@ -31,7 +33,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(files: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def server(engine_in_use: str, files: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("application")
     (folder / "own.py").write_text(APP)
     tls = f"server.tls={{certificate: {files[0]}, key: {files[1]}}}"

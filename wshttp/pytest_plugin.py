@@ -5,6 +5,7 @@ In the `conftest.py` at the top of your tests:
     pytest_plugins = ["wshttp.pytest_plugin"]
 
 Each test gets an event loop of its own, and fails after `TEST_TIMEOUT` seconds.
+Where it uses a fixture `loop_factory`, the loop is what that makes; `None` is asyncio's own.
 Tests marked `gen_test` are left to pytest-tornado. Not needed where another plugin awaits tests (pytest-asyncio, anyio).
 """
 
@@ -31,5 +32,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     async def bounded() -> None:
         await asyncio.wait_for(pyfuncitem.obj(**arguments), TEST_TIMEOUT)
 
-    asyncio.run(bounded())
+    loop_factory: Any = pyfuncitem.funcargs.get("loop_factory")
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(bounded())
     return True

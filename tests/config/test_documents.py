@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from wshttp.config import Settings, load_settings, reference, settings_as_yaml, shipped
@@ -109,10 +108,3 @@ def test_printed_settings_hide_the_password_of_the_store() -> None:
     assert yaml.safe_load(settings_as_yaml(settings))["store"]["url"] == "redis://app:***@redis.example:6379/0"
     assert "hunter2" not in repr(settings)
     assert yaml.safe_load(settings_as_yaml(Settings()))["store"]["url"] == "redis://127.0.0.1:6379/0"
-
-
-@pytest.mark.parametrize("key", ["server.engine"])
-def test_setting_that_would_do_nothing_does_not_exist(key: str) -> None:
-    """What does not work yet is not offered."""
-    assert key not in {setting.key for setting in SETTINGS}
-    assert f"`{key}`" not in reference()

@@ -43,7 +43,7 @@ def test_reload_never_changes_what_is_fixed() -> None:
     assert fixed >= {
         "server.host", "server.port", "server.unix_socket", "session.identity", "session.cookie.name",
         "session.cookie.same_site", "session.header.name", "session.url.parameter", "session.secret", "static.root",
-        "session.lease", "server.workers", "store.kind", "store.url", "store.prefix", "store.timeout", "store.cache",
+        "session.lease", "server.workers", "server.engine", "store.kind", "store.url", "store.prefix", "store.timeout", "store.cache",
         "store.outage", "api.prefix", "app",
     }  # fmt: skip
 

@@ -57,6 +57,7 @@ from wshttp.config.shipped import shipped
 
 IdentityName = Literal["credentials", "cookie", "header", "url", "ip"]
 TouchName = Literal["http", "message", "pong", "open"]
+EngineName = Literal["auto", "native", "tornado"]
 DriftPolicy = Literal["off", "log", "prefix", "strict"]
 OnLimit = Literal["oldest", "refuse"]
 SameSite = Literal["Strict", "Lax", "None"]
@@ -199,6 +200,12 @@ class ServerSettings(Section):
         "Processes that serve this address together, under one parent that restarts those that die.\n"
         "More than 1 needs `store.kind: redis`, where they share their sessions; one per core is a good number.",
     )
+    engine: Annotated[EngineName, choice(EngineName)] = fixed(
+        "auto",
+        "What reads and writes bytes, under the same application: `native`, the server's own engine on uvloop,"
+        " `tornado`, which is stock Tornado's, or `auto`, which is `native` where uvloop is installed.\n"
+        "uvloop comes with the server on Linux and macOS, for CPython.",
+    )
 
 
 # --- session ------------------------------------------------------------------------------------
@@ -332,7 +339,8 @@ class SessionSettings(Section):
         "30s",
         "How long a callback may take before it is cancelled and reported: each but `on_request` and `on_authenticate`,"
         " which belong to a request.\n"
-        "`on_session_ending` has 1 second at most.\n`0`: no limit.",
+        "`on_session_ending` has 1 second at most.\n"
+        "A message's handler that still runs when its connection is closed has as long from then on.\n`0`: no limit.",
     )
     lease: Annotated[float, at_least(3.0)] = fixed(
         "15s",
@@ -453,7 +461,9 @@ class WebSocketSettings(Section):
         "They hold for handshakes only: other hosts' pages may send no request that changes something.",
     )
     send_buffer_limit: Size = live(
-        "1MiB", "How much may wait to be sent to one connection before it counts as slow.\n`0`: no limit."
+        "1MiB",
+        "How much may wait to be sent to one connection before it counts as slow, with what the messages take beside their"
+        " bytes.\n`0`: no limit.",
     )
     on_slow: Annotated[OnSlow, choice(OnSlow)] = live(
         "close", "What happens to a slow connection: `close` with 1013, or `drop` the message."
