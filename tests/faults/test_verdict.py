@@ -147,5 +147,7 @@ def test_socket_whose_session_lost_its_log_in_may_be_told_nothing() -> None:
 
 def test_node_that_slept_may_deliver_late() -> None:
     """What it was about to deliver; but the first of all starts is before the first of all ends."""
-    assert faults([line("start", 5, attempt=2), end(), line("start", 101)], overtaken=True) == []
-    assert faults([end(), line("start", 101)], overtaken=True) != []
+    late = [line("start", 5, attempt=2, node="node 2"), end(node="node 2"), line("start", 101, node="node 1")]
+    assert faults(late, overtaken={"node 1"}) == []
+    assert faults(late, overtaken={"node 2"}) != [], "the one that was awake has no excuse"
+    assert faults([end(), line("start", 101)], overtaken={"node 1"}) != []

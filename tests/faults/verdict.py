@@ -47,8 +47,8 @@ class Allowed:
     """Nodes die, and the sockets with them."""
     reasons: frozenset[str] | set[str] = frozenset()
     """Ends of sessions that other clients had."""
-    overtaken: bool = False
-    """A node sleeps: what it was about to deliver when another took over comes when it wakes."""
+    overtaken: frozenset[str] | set[str] = frozenset()
+    """Nodes that sleep: what one was about to deliver when another took over comes when it wakes."""
 
 
 class Verdict:
@@ -190,7 +190,7 @@ class Verdict:
                 if ref not in begun:
                     yield f"{ref} has an end, and no start before it"
                 ended.setdefault(ref, node)
-            elif ref in ended and not self.allowed.overtaken and (kind == "start" or node == ended[ref]):
+            elif ref in ended and node not in self.allowed.overtaken and (kind == "start" or node == ended[ref]):
                 yield f"{ref} has a {kind} after its end"
             if kind == "start":
                 begun.add(ref)
@@ -201,8 +201,10 @@ class Verdict:
         for line in self.lines:
             delivered[line["ref"], line["id"]].append(line)
         for (ref, _), lines in delivered.items():
-            tries = [line["attempt"] for line in lines if not self._undone(line["at"])]
-            if len(set(tries)) < len(tries) or (tries != sorted(tries) and not self.allowed.overtaken):
+            known = [line for line in lines if not self._undone(line["at"])]
+            tries = [line["attempt"] for line in known]
+            in_order = [line["attempt"] for line in known if line["node"] not in self.allowed.overtaken]
+            if len(set(tries)) < len(tries) or in_order != sorted(in_order):
                 yield f"{ref} had its {lines[0]['kind']} tried as {tries}"
 
     def _reasons(self) -> Iterator[str]:
