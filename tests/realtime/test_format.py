@@ -68,6 +68,38 @@ def test_json_is_short_and_strict() -> None:
         to_json(float("nan"))
 
 
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _circular() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["é\u2028</", 1, -1.5e300, True, None, [], {}, [{}], {"": [1, {"a": None}]}, {1: 2, None: 3}, (1, 2), _nested(500)],
+)
+def test_json_is_what_the_standard_library_writes(value: Any) -> None:
+    """It is the standard encoder, made once: byte for byte the same."""
+    assert to_json(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(_circular(), ValueError), (_nested(100_000), RecursionError), ({1, 2}, TypeError)]
+)
+def test_json_refuses_what_the_standard_library_refuses(value: Any, error: type[Exception]) -> None:
+    """What contains itself is told from what is merely deep, and nothing of it is left behind for the next."""
+    with pytest.raises(error):
+        to_json(value)
+    assert to_json([[]]) == "[[]]"
+
+
 @pytest.mark.parametrize(("message", "size"), [("", 0), ("abc", 3), ("é", 2), ("🎉", 4), (b"\xff\xff", 2)])
 def test_size_is_in_bytes(message: str | bytes, size: int) -> None:
     """What counts against `send_buffer_limit` is what goes over the wire."""

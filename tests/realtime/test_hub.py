@@ -11,7 +11,7 @@ import pytest
 from serving import PATIENCE, new_server, running, soon, until, websocket
 
 from wshttp.errors import ConnectionClosed, LimitReached, SessionEnded
-from wshttp.realtime import hub as hub_module
+from wshttp.realtime import partings
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.format import ENVELOPE
 from wshttp.realtime.hub import Hub
@@ -86,7 +86,7 @@ async def test_refused_connection_leaves_nothing_behind(realm: NewRealm) -> None
     assert (len(world.hub), session.connections) == (0, 0)
     assert not world.hub._per_address
     assert not world.hub._by_session
-    assert not world.hub._partings
+    assert not world.hub.partings
 
 
 async def test_new_limits_hold_from_the_next_handshake_on(realm: NewRealm) -> None:
@@ -246,7 +246,7 @@ async def test_handler_that_never_returns_holds_up_no_end(
     realm: NewRealm, monkeypatch: pytest.MonkeyPatch, obeys: bool
 ) -> None:
     """Its client has gone: it is cancelled after `callback_timeout`, then come `on_disconnect` and `on_session_end`."""
-    monkeypatch.setattr(hub_module, "CLEANING_UP", 0.01)
+    monkeypatch.setattr(partings, "CLEANING_UP", 0.01)
     world, story, never = realm(session={"callback_timeout": "10ms"}), [], asyncio.Event()
 
     async def handler(connection: Connection, message: str) -> None:

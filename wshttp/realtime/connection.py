@@ -149,7 +149,8 @@ class Connection:
         self._awaits_store = False
         self._is_abandoned = False
         self._room: asyncio.Future[None] | None = None
-        self._rate = TokenBucket(hub.settings.max_messages_per_second, hub.clock.monotonic())
+        rate = hub.settings.max_messages_per_second
+        self._rate = TokenBucket(rate, hub.clock.monotonic()) if rate else None
         self._last_write: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -238,18 +239,24 @@ class Connection:
         a receiver that takes nothing for `server.write_timeout` is closed with 1013.
         Raises `ConnectionClosed`.
         """
-        await self.send_formed(self.format.message(message))
+        parcel = Parcel(self.format.message(message))
+        if self._last_write is not None:
+            await self._take_turn(self._last_write, parcel)
+        self._write(parcel)
 
     async def send_formed(self, data: Message) -> None:
         """Send what is already formed, at the receiver's pace, as `send` does."""
         parcel = Parcel(data)
-        while self._last_write is not None and self.closed is None and not self._has_room(parcel):
-            if self._last_write.done():
+        if self._last_write is not None:
+            await self._take_turn(self._last_write, parcel)
+        self._write(parcel)
+
+    async def _take_turn(self, write: asyncio.Future[None] | None, parcel: Parcel) -> None:
+        while write is not None and self.closed is None and not self._has_room(parcel):
+            if write.done():
                 break  # what waits is none of the messages
-            await self._wait_for_room(self._last_write)
-        if self.closed is not None or self._transport is None:
-            raise ConnectionClosed(*(self.closed or (None, None)))
-        self._write(self._transport, parcel)  # raises the same, where the socket is gone and we don't know yet
+            await self._wait_for_room(write)
+            write = self._last_write
 
     def post(self, data: Message) -> bool:
         """Send what is already formed, without waiting; tell whether it went out.
@@ -262,13 +269,13 @@ class Connection:
         """Send, as `post` does, what may be on its way to others, too."""
         if self.closed is not None or self._transport is None:
             return False
-        if not self._has_room(parcel):
+        if self._last_write is not None and not self._has_room(parcel):
             self._hub.statistics.slow += 1
             if self._hub.settings.on_slow == "close":
                 self.close(*SLOW)
             return False
         try:
-            self._write(self._transport, parcel)
+            self._write(parcel)
         except ConnectionClosed:
             return False  # the transport reports the close itself
         return True
@@ -286,12 +293,17 @@ class Connection:
         except Exception:
             _log.debug("connection %s closed while a message was on its way", self.id)
 
-    def _write(self, transport: Transport, parcel: Parcel) -> None:
-        write = transport.write(parcel)
+    def _write(self, parcel: Parcel) -> None:
+        """Hand over to the transport. Raises `ConnectionClosed`, also where the socket is gone and we don't know yet."""
+        if self.closed is not None or self._transport is None:
+            raise ConnectionClosed(*(self.closed or (None, None)))
+        write = self._transport.write(parcel)
         if write is not None and write is not self._last_write:
             write.add_done_callback(_retrieve)
         self._last_write = write
-        self._hub.statistics.count_sent(parcel.size)
+        statistics = self._hub.statistics
+        statistics.sent += 1
+        statistics.sent_bytes += parcel.size
 
     # --- receiving ----------------------------------------------------------------------------------
 
@@ -305,25 +317,44 @@ class Connection:
         self._handler = handler
         self._is_busy = True
         self._busy_since = self._hub.clock.monotonic()
-        self._employ(self._hub.eager.run(self._begin(transport, begin)))
+        worker = self._hub.eager.run(self._begin(transport, begin))
+        if worker is not None:
+            self._employ(worker)
 
     async def _begin(self, transport: Transport, begin: Callable[[], Awaitable[None] | None]) -> None:
         self._transport = transport
         try:
             if self.closed is None:
-                await self._run(begin)
+                await self._open(begin)
                 await self._catch_up()
             else:
                 transport.close(*self.closed)
         finally:
             self._finish()
 
+    async def _open(self, begin: Callable[[], Awaitable[None] | None]) -> None:
+        """Call what the application has for the beginning, as one unit of work, and commit it."""
+        with UnitOfWork() as unit:
+            if self.session is not None and self._key is not None:
+                unit.bind(self.session.ref, self._key)
+            try:
+                opening = begin()
+                if opening is not None:
+                    await opening
+                if unit.dirty:
+                    await self.commit(unit)
+            except Exception as error:
+                self._failed(error)
+
     def received(self, message: Message) -> asyncio.Future[None] | None:
         """Take a message from the transport; while the returned future is not done, it should read no more."""
         if self.closed is not None:
             return None
-        self._hub.statistics.count_received(message)
-        if not self._rate.take(self._hub.clock.monotonic()):
+        hub, rate = self._hub, self._rate
+        now = hub.clock.monotonic()
+        hub.statistics.received += 1
+        hub.statistics.received_bytes += size_of(message)
+        if rate is not None and not rate.take(now):
             self.close(*RATE)
             return None
         reflex = self.format.reflex(message)
@@ -333,21 +364,22 @@ class Connection:
         if self._is_busy:
             return self._keep(message)
         self._is_busy = True
+        self._busy_since = now
         self._handled_at_once += 1
         if self._handled_at_once < AT_ONCE:
-            self._employ(self._hub.eager.run(self._work(message)))
+            worker = hub.eager.run(self._work(message))
         else:
             self._handled_at_once = 0
-            self._employ(asyncio.create_task(self._work(message)))
+            worker = asyncio.create_task(self._work(message))
+        if worker is not None:
+            self._employ(worker)
         return None
 
-    def _employ(self, worker: asyncio.Task[None] | None) -> None:
-        """Have a task, if it takes one, go on with the messages."""
-        if worker is None:
-            return
+    def _employ(self, worker: asyncio.Task[None]) -> None:
+        """Have a task go on with the messages."""
         self._worker = worker
         if self.closed is not None:  # in its first step
-            self._hub.outlast(self, worker)
+            self._hub.partings.outlast(self, worker)
 
     def _keep(self, message: Message) -> asyncio.Future[None] | None:
         """Have a message wait for its turn."""
@@ -357,26 +389,21 @@ class Connection:
             self._room = asyncio.get_running_loop().create_future()
         return self._room
 
-    async def _work(self, message: Message, leads: bool = True) -> None:
-        """Handle a message: load and touch the session, call the handler, commit. Who `leads` handles those that wait, too."""
-        monotonic, on_handled = self._hub.clock.monotonic, self._hub.statistics.on_handled
+    async def _work(self, message: Message) -> None:
+        """Handle a message, and those that come in meanwhile."""
         try:
-            self._busy_since = monotonic()
-            if self._handler is not None and (self.session is None or await self._load(self.session)):
-                await self._run(self._handler, self, message)
-            if on_handled is not None:
-                on_handled(monotonic() - self._busy_since)
-            if leads and self._inbox:
+            await self._handle(message)
+            if self._inbox:
                 await self._catch_up()
         finally:
-            if leads:
-                self._finish()
+            self._finish()
 
     async def _catch_up(self) -> None:
         """Handle what came in meanwhile, one by one, each in its own context."""
         while self._inbox:
             message, context = self._next()
-            handling = context.run(self._hub.eager.run, self._work(message, leads=False))
+            self._busy_since = self._hub.clock.monotonic()
+            handling = context.run(self._hub.eager.run, self._handle(message))
             if handling is not None:
                 await handling
 
@@ -390,15 +417,11 @@ class Connection:
         """Have those messages handled that a cancelled one has left, or rest."""
         if self._inbox and self.closed is None:
             self._employ(asyncio.create_task(self._go_on()))
-        else:
-            self._rest()
-
-    def _rest(self) -> None:
-        """Wait for messages that come; those that waited are handled, or never will be."""
+            return
         self._is_busy = False
         self._worker = None
         if self._inbox or self._room is not None:
-            self._empty()
+            self._empty()  # those that wait never will be handled
 
     def _next(self) -> tuple[Message, Context]:
         """Take out the message whose turn it is."""
@@ -418,40 +441,35 @@ class Connection:
         if room is not None and not room.done():
             room.set_result(None)
 
-    async def _run(self, function: Callable[..., Awaitable[None] | None], *arguments: object) -> None:
-        """Call what the application has for an event, as one unit of work, and commit it."""
-        with UnitOfWork() as unit:
-            if self.session is not None and self._key is not None:
-                unit.bind(self.session.ref, self._key)
-            try:
-                result = function(*arguments)
-                if result is not None:
-                    await result
+    async def _handle(self, message: Message) -> None:
+        """Handle a message as one unit of work: load and touch the session, call the handler, commit."""
+        unit = UnitOfWork()
+        unit.enter()
+        try:
+            if self._handler is not None and (self.session is None or await self._load(self.session, unit)):
+                handling = self._handler(self, message)
+                if handling is not None:
+                    await handling
                 if unit.dirty:
                     await self.commit(unit)
-            except ConnectionClosed:
-                pass  # the client left while it was being answered
-            except SessionEnded as error:
-                if self.session is None or error.ref != self.session.ref:
-                    self._failed(error)
-                else:
-                    self._hub.elsewhere.doubt(error.ref)  # if it ended here, its sockets are being closed
-            except Exception as error:
-                self._failed(error)
-
-    async def _load(self, session: Session) -> bool:
-        """Bring the session up to date, and touch it if messages count as activity; tell whether it lives."""
-        try:
-            await self._through_outages(session.touch if "message" in self._hub.touch else session.refresh)
-        except SessionEnded:
-            self._hub.elsewhere.doubt(session.ref)
-            return False
         except Exception as error:
             self._failed(error)
-            return False
-        if session.record.key != self._key:
+        on_handled = self._hub.statistics.on_handled
+        if on_handled is not None:
+            on_handled(self._hub.clock.monotonic() - self._busy_since)
+
+    async def _load(self, session: Session, unit: UnitOfWork) -> bool:
+        """Bring the session up to date, and touch it if messages count as activity; tell whether it is the client's yet."""
+        step = session.touch if "message" in self._hub.touch else session.refresh
+        try:
+            await step()
+        except StoreUnavailable as error:
+            await self._store_back(error)
+            await self._through_outages(step)
+        if self._key is None or session.record.key != self._key:
             self.close(*RENEWED)  # on another node, or its notice is still on its way
             return False
+        unit.bind(session.ref, self._key)
         return True
 
     async def commit(self, unit: UnitOfWork) -> None:
@@ -470,20 +488,26 @@ class Connection:
         while True:
             try:
                 return await step()
-            except StoreUnavailable:
-                if self.session is None or self._is_abandoned:
-                    raise
-                await self._store_back(self.session)
+            except StoreUnavailable as error:
+                await self._store_back(error)
 
-    async def _store_back(self, session: Session) -> None:
+    async def _store_back(self, error: StoreUnavailable) -> None:
+        if self.session is None or self._is_abandoned:
+            raise error
         self._awaits_store = True
         try:
-            await session.store_back()
+            await self.session.store_back()
         finally:
             self._awaits_store = False
             self._busy_since = self._hub.clock.monotonic()  # an outage is no fault of the peer's, however long
 
     def _failed(self, error: Exception) -> None:
+        """Draw the consequences of an error in what was to be done for an event."""
+        if isinstance(error, ConnectionClosed):
+            return  # the client left while it was being answered
+        if isinstance(error, SessionEnded) and self.session is not None and error.ref == self.session.ref:
+            self._hub.elsewhere.doubt(error.ref)  # if it ended here, its sockets are being closed
+            return
         answer = answer_for(error)
         if answer is None:
             _log.error("a handler of %s failed", self.path or "a connection", exc_info=error)
@@ -551,7 +575,7 @@ class Connection:
             if self._awaits_store:
                 self._worker.cancel()
             else:
-                self._hub.outlast(self, self._worker)
+                self._hub.partings.outlast(self, self._worker)
         self.disconnected = self._hub.part(self, last)
         if self._transport is not None:
             self._transport.close(*verdict)

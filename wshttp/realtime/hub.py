@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from wshttp.addresses import bucket
@@ -23,14 +23,16 @@ from wshttp.errors import LimitReached, SessionEnded, TooManyRequests, WshttpErr
 from wshttp.realtime.close_codes import GOING_AWAY, KICKED, PING_TIMEOUT, RENEWED, session_ended
 from wshttp.realtime.connection import Connection
 from wshttp.realtime.elsewhere import Elsewhere, Nobody
-from wshttp.realtime.format import Format, Message, envelope, size_of
+from wshttp.realtime.format import Format, Message, envelope
 from wshttp.realtime.letter import Letter
 from wshttp.realtime.message_types import ToClient
 from wshttp.realtime.offline import Offline, queueing, require_fit
 from wshttp.realtime.parcel import Parcel
+from wshttp.realtime.partings import Partings
 from wshttp.realtime.presence import Member
 from wshttp.realtime.queues import Queues
 from wshttp.realtime.receipt import Receipt
+from wshttp.realtime.statistics import HubStatistics
 from wshttp.realtime.topics import Topics
 from wshttp.sessions.callbacks import Callbacks
 from wshttp.sessions.clock import Clock, SystemClock
@@ -44,44 +46,10 @@ from wshttp.sessions.slices import Slices
 BEAT: Final = 1.0
 """Seconds between looks at who has to be pinged, has not answered, or has left a topic for good."""
 
-LAST_PARTINGS: Final = 1.0
-"""Seconds that `on_disconnect` of the last connections has when the hub stops; those of sessions have had theirs."""
-
-LONGEST_LAST_MESSAGE: Final = 30.0
-"""Seconds for which `on_disconnect` waits for the handler of the last message, where `session.callback_timeout` is 0."""
-
-CLEANING_UP: Final = 1.0
-"""Seconds that a cancelled handler gets before it is left to itself."""
-
 Filter: TypeAlias = Callable[[Connection], bool] | Collection[Connection | str]
 """Which connections: a function of one, or a collection of them or of their ids."""
 
 _log = logging.getLogger("wshttp.connections")
-
-
-@dataclass(slots=True)
-class HubStatistics:
-    """Totals since the start of the process."""
-
-    opened: int = 0
-    received: int = 0
-    received_bytes: int = 0
-    sent: int = 0
-    sent_bytes: int = 0
-    slow: int = 0
-    """Messages that met a full buffer."""
-    closed: Counter[int] = field(default_factory=Counter)
-    """Connections that closed, by code."""
-    on_handled: Callable[[float], None] | None = None
-    """Called with the seconds that the handling of a message took, without waiting for a store that is away."""
-
-    def count_sent(self, size: int) -> None:
-        self.sent += 1
-        self.sent_bytes += size
-
-    def count_received(self, message: Message) -> None:
-        self.received += 1
-        self.received_bytes += size_of(message)
 
 
 class Hub:
@@ -90,12 +58,10 @@ class Hub:
     def __init__(self, settings: Settings, callbacks: Callbacks, kept: Kept, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
         self.statistics = HubStatistics()
-        self._callbacks = callbacks
         self._connections: dict[str, Connection] = {}
         self._by_session: dict[str, dict[Connection, None]] = {}
         self._per_address: Counter[str] = Counter()
-        self._partings: dict[str, set[asyncio.Future[None]]] = {}
-        self._outlasting: set[asyncio.Task[None]] = set()
+        self.partings = Partings(callbacks)
         self._slices = Slices()
         self._heart: asyncio.Task[None] | None = None
         self.elsewhere: Elsewhere = Nobody()
@@ -196,17 +162,7 @@ class Hub:
     def part(self, connection: Connection, last: asyncio.Future[None] | None = None) -> asyncio.Future[None]:
         """Take out a connection that closes. What is returned is done when its `on_disconnect` has run, after `last`."""
         self._forget(connection)
-        parting = asyncio.ensure_future(self._disconnect(connection, last))
-        held = self._partings.setdefault(connection.member_ref, set())
-        held.add(parting)
-        parting.add_done_callback(lambda _: self._parted(connection.member_ref, parting))
-        return parting
-
-    def _parted(self, ref: str, parting: asyncio.Future[None]) -> None:
-        held = self._partings[ref]
-        held.discard(parting)
-        if not held:
-            del self._partings[ref]
+        return self.partings.begin(connection, last)
 
     def _forget(self, connection: Connection) -> None:
         if self._connections.pop(connection.id, None) is None:
@@ -247,31 +203,6 @@ class Hub:
         if connection is not None:
             connection.close(*KICKED)
         return connection is not None
-
-    async def _disconnect(self, connection: Connection, last: asyncio.Future[None] | None) -> None:
-        """Run `on_disconnect`, once per connection that `on_connect` let in."""
-        if last is not None:
-            await self._let_finish(connection, last)
-        if await connection.was_admitted() and self._callbacks["disconnect"]:
-            code, reason = connection.closed or (None, None)
-            await self._callbacks.notify("disconnect", connection, code, reason)
-
-    def outlast(self, connection: Connection, last: asyncio.Future[None]) -> None:
-        """Let the handler of a message come to its end, though its connection was closed here; nothing waits for that."""
-        task = asyncio.create_task(self._let_finish(connection, last))
-        self._outlasting.add(task)
-        task.add_done_callback(self._outlasting.discard)
-
-    async def _let_finish(self, connection: Connection, last: asyncio.Future[None]) -> None:
-        """Wait for the handler of the last messages. Nobody is there to hear it: in the end it is cancelled."""
-        patience = self._callbacks.timeout or LONGEST_LAST_MESSAGE
-        _, hanging = await asyncio.wait({last}, timeout=patience)
-        if hanging:
-            _log.error(
-                "a handler of %s is cancelled: it was closed %g s ago", connection.path or "a connection", patience
-            )
-            last.cancel()
-            await asyncio.wait({last}, timeout=CLEANING_UP)
 
     # --- sending ------------------------------------------------------------------------------------
 
@@ -364,9 +295,10 @@ class Hub:
                 continue
             if letter.place is not None and not _is_next(letter, connection):
                 continue
-            if connection.format not in formed:
-                formed[connection.format] = Parcel(letter.form(connection.format))
-            count += connection.deliver(formed[connection.format])
+            parcel = formed.get(connection.format)
+            if parcel is None:
+                parcel = formed[connection.format] = Parcel(letter.form(connection.format))
+            count += connection.deliver(parcel)
             await self._slices.pause()
         return count
 
@@ -462,8 +394,8 @@ class Hub:
     def ended(self, record: Record, reason: Reason) -> Awaitable[None] | None:
         away = self.elsewhere.ended(record.ref, reason)
         self.part_with(record.ref, reason, away)
-        partings = self._partings.get(record.ref)
-        return _all_done(set(partings)) if partings else None
+        partings = self.partings.of(record.ref)
+        return _all_done(partings) if partings else None
 
     # --- what befalls the sockets of this node ------------------------------------------------------
 
@@ -521,13 +453,7 @@ class Hub:
             self._heart = None
         for connection in list(self._connections.values()):
             connection.close(*GOING_AWAY)
-        partings = [parting for held in self._partings.values() for parting in held]
-        if partings:
-            _, hanging = await asyncio.wait(partings, timeout=LAST_PARTINGS)
-            for parting in hanging:
-                parting.cancel()
-        for task in self._outlasting:
-            task.cancel()
+        await self.partings.stop()
         await asyncio.gather(self.topics.feeds.close(), self._offline.close())
 
     async def _beat_while_needed(self) -> None:

@@ -82,17 +82,15 @@ class NativeFraming:
         """There is nothing to set."""
 
     def write(self, parcel: Parcel) -> Future[None] | None:
+        socket, frame = self._socket, parcel.frame
+        if socket.compresses:
+            frame = socket.frame(parcel.message)
+        elif frame is None:
+            frame = parcel.frame = socket.frame(parcel.message)
         try:
-            return self._socket.send(self._frame(parcel))
+            return socket.send(frame)
         except WebSocketClosedError:
             raise ConnectionClosed(None, None) from None
-
-    def _frame(self, parcel: Parcel) -> bytes:
-        if self._socket.compresses:
-            return self._socket.frame(parcel.message)
-        if parcel.frame is None:
-            parcel.frame = self._socket.frame(parcel.message)
-        return parcel.frame
 
     def ping(self) -> None:
         self._socket.write_ping(b"")

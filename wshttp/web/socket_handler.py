@@ -194,13 +194,11 @@ class SessionWebSocketHandler(SessionHandler, WebSocketHandler):
 class Wire:
     """Between a framing and a connection: what the one hears, the other is told."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "on_message")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def on_message(self, message: Message) -> Future[None] | None:
-        return self._connection.received(message)
+        self.on_message: Callable[[Message], Future[None] | None] = connection.received
 
     def on_ping(self, data: bytes) -> None:
         """The framing answers it."""

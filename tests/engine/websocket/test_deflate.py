@@ -177,6 +177,18 @@ def test_context_of_a_client_that_takes_none_over_is_dropped() -> None:
         assert inflater._decompressor is None
 
 
+def test_message_in_one_piece_is_inflated_as_in_several() -> None:
+    """With its room, its streams, and what it may refer to."""
+    compressor, inflater = zlib.compressobj(6, zlib.DEFLATED, -15), Inflater(agreed())
+    for _ in range(3):
+        data = compressor.compress(b"hello" * 20) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        assert inflater.whole(data.removesuffix(b"\x00\x00\xff\xff"), 100) == b"hello" * 20
+    with pytest.raises(Failure, match="1009"):
+        Inflater(agreed()).whole(squeezed(b"hello" * 20), 99)
+    with pytest.raises(Failure, match="too many streams"):
+        Inflater(agreed()).whole(b"\x03\x00" * 10_000, 100)
+
+
 def test_message_that_inflates_beyond_its_room_is_cut_off() -> None:
     """A bomb of a thousand to one is stopped at the limit, and not a byte later."""
     bomb = squeezed(bytes(10**6))

@@ -144,6 +144,26 @@ def test_compressed_message_far_over_the_limit_is_refused_by_its_head() -> None:
     assert failure(b"\xc2\xfe" + (2 * LIMIT).to_bytes(2), compressed=True).code == 1009
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_message_that_is_not_compressed_has_no_more_room_where_others_are(compressed: bool) -> None:
+    """In one frame or in several; what a compressed message before it had is over."""
+    before = frame(0xC2, b"x" * (LIMIT + 1)) if compressed else b""
+    assert len(frames(before + binary(b"x" * LIMIT), compressed=compressed)) == 1 + compressed
+    assert failure(before + binary(b"x" * (LIMIT + 1)), compressed=compressed).code == 1009
+    parts = frame(0x02, b"x" * LIMIT) + frame(0x80, b"x")
+    assert failure(before + parts, compressed=compressed).code == 1009
+
+
+def test_bytes_may_come_with_the_question_for_a_frame() -> None:
+    """`more` says whether there are any left; what was there before comes first."""
+    reader = FrameReader(LIMIT)
+    assert (reader.next(text("a")), reader.more) == ((0x81, b"a"), False)
+    assert (reader.next(text("b") + text("c")[:3]), reader.more) == ((0x81, b"b"), True)
+    assert (reader.next(), reader.more) == (None, True)
+    assert (reader.next(text("c")[3:] + text("d")), reader.more) == ((0x81, b"c"), True)
+    assert (reader.next(), reader.more, reader.next()) == ((0x81, b"d"), False, None)
+
+
 def test_message_in_fragments_over_the_limit_is_refused_by_a_head() -> None:
     """The frame with which it gets too long is refused before its payload; pings between don't count."""
     part = frame(0x00, b"x" * 400)

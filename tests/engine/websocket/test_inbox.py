@@ -24,9 +24,10 @@ class Desk:
         self.idle = 0
         self.answers: dict[Any, Any] = {}
         context = context or contextvars.copy_context()
+        self.handler = self
         self.inbox = Inbox(self, context)
 
-    def handle(self, message: Any) -> Any:
+    def on_message(self, message: Any) -> Any:
         self.handled.append(message)
         answer = self.answers.get(message)
         if isinstance(answer, BaseException):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ _PIECE: Final = re.compile(r',|[^",]+|"(?:[^"\\]|\\.)*+"')
 _BITS: Final = re.compile(r"[89]|1[0-5]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeflateLimits:
     """What a server spends on compression.
 
@@ -54,7 +54,7 @@ class DeflateLimits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deflate:
     """What server and client agree on; `answer` is the value of `Sec-WebSocket-Extensions`."""
 
@@ -179,35 +179,39 @@ class Inflater:
         self._decompressor: Any = None
         self._streams = 0
 
+    def whole(self, data: bytes, room: int) -> bytes:
+        """Inflate a message that is there in one piece. Raises as `inflate` does."""
+        return self._ended(self.inflate(data + _TAIL, room))
+
     def inflate(self, data: bytes, room: int) -> bytes:
         """Inflate a piece of a message. Raises `Failure` for what is not deflated, or longer than `room` bytes."""
-        inflated = b"".join(self._inflated(data, room))
+        inflated = b""
+        while data and len(inflated) <= room:
+            decompressor = self._decompressor
+            if decompressor is None:
+                decompressor = self._decompressor = self._new_decompressor()
+            try:
+                inflated += decompressor.decompress(data, room + 1 - len(inflated))
+            except zlib.error:
+                raise Failure(INVALID_DATA, "invalid compressed data") from None
+            data = b""
+            if decompressor.eof:
+                data = decompressor.unused_data
+                self._decompressor = None
         if len(inflated) > room:
             raise Failure(TOO_BIG, "message too big after inflation")
         return inflated
 
     def end(self, room: int) -> bytes:
         """Inflate the end that the sender of a message leaves out."""
-        inflated = self.inflate(_TAIL, room)
+        return self._ended(self.inflate(_TAIL, room))
+
+    def _ended(self, inflated: bytes) -> bytes:
+        """Return the last of a message, and begin anew."""
         self._streams = 0
         if not self._agreed.client_takes_over:
             self._decompressor = None
         return inflated
-
-    def _inflated(self, data: bytes, room: int) -> Iterator[bytes]:
-        while data and room >= 0:
-            if self._decompressor is None:
-                self._decompressor = self._new_decompressor()
-            try:
-                piece: bytes = self._decompressor.decompress(data, room + 1)
-            except zlib.error:
-                raise Failure(INVALID_DATA, "invalid compressed data") from None
-            yield piece
-            room -= len(piece)
-            data = b""
-            if self._decompressor.eof:
-                data = self._decompressor.unused_data
-                self._decompressor = None
 
     def _new_decompressor(self) -> Any:
         self._streams += 1

@@ -41,8 +41,11 @@ _HEADS: Final = {
 }
 """All first bytes that a frame may have, by whether messages may be compressed."""
 
-_WHOLE: Final = frozenset(FINAL | opcode for opcode in (TEXT, BINARY, CLOSE, PING, PONG))
-"""First bytes of frames that have no part in a fragmented or compressed message."""
+_ALONE: Final = {
+    compressed: frozenset(head for head in heads if head & FINAL and head != FINAL | CONTINUATION)
+    for compressed, heads in _HEADS.items()
+}
+"""Those of frames that are messages by themselves, or control frames."""
 
 Frame: TypeAlias = tuple[int, bytes]
 """The first byte of a frame, and its payload without the mask."""
@@ -53,16 +56,20 @@ _pack_long: Final = struct.Struct("!BBQ").pack
 
 
 class FrameReader:
-    """Frames out of bytes. `limit`: bytes of the longest message; of a compressed one, of what is sent."""
+    """Frames out of bytes. `limit`: bytes of the longest message; of a compressed one, a little more may be sent."""
 
-    __slots__ = ("_at", "_data", "_end", "_heads", "_left", "_limit", "_mask", "_shortest", "_size")
+    __slots__ = ("_alone", "_at", "_data", "_end", "_heads", "_left", "_limit", "_mask", "_room", "_size", "more")
 
     def __init__(self, limit: int, *, compressed: bool = False) -> None:
-        self._limit = _slack(limit) if compressed else limit
+        self.more = False
+        """Whether there are bytes that have not been looked at since they came, or are not enough for a frame."""
+        self._limit = limit
         self._heads = _HEADS[compressed]
-        self._shortest = _MASKED | min(limit, _SHORT)
+        self._alone = _ALONE[compressed]
         self._data = b""
         self._at = 0
+        self._room = limit
+        """Bytes that the message in hand may have."""
         self._size = 0
         """Bytes of the message in hand, as far as its frames have been announced."""
         self._left = 0
@@ -72,27 +79,47 @@ class FrameReader:
         """`FINAL` where the frame in hand ends its message."""
 
     def feed(self, data: bytes) -> None:
-        """Take bytes; then ask for `next` until there is none."""
-        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
-        self._at = 0
+        """Keep bytes until somebody asks for `next`."""
+        self._data = self._data[self._at :] + data if self.more else data
+        self._at, self.more = 0, len(self._data) > 0
 
-    def next(self) -> Frame | None:
-        """Return the next frame, or what there is of it; `None` before more bytes have come. Raises `Failure`."""
+    def next(self, data: bytes = b"") -> Frame | None:
+        """Take bytes, if there are any, and return the next frame, or what there is of it.
+
+        `None` before more have come. Raises `Failure`.
+        """
+        if data:
+            self._data = self._data[self._at :] + data if self.more else data
+            self._at, self.more = 0, True
+        elif not self.more:
+            return None
+        return self._continue() if self._left else self._whole() or self._begin()
+
+    def _whole(self) -> Frame | None:
+        """Return a frame that stands alone and is all there, as nearly all are; `None`: `_begin` sees what is the matter."""
         data, at = self._data, self._at
         have = len(data) - at
-        if have == 0:
-            self._data, self._at = b"", 0  # so that an idle socket keeps nothing
+        if have < 6 or (head := data[at]) not in self._alone:
             return None
-        if self._left:
-            return self._continue()
-        if have >= 6:
-            # All but a few frames pass here: short, whole, and a message by themselves.
-            head, second = data[at], data[at + 1]
-            size = second - _MASKED + 6
-            if _MASKED <= second <= self._shortest and size <= have and head in _WHOLE:
-                self._at = end = at + size
-                return head, apply_mask(data[at + 2 : at + 6], data[at + 6 : end])
-        return self._begin()
+        begin, size = at + 6, data[at + 1] - _MASKED
+        if size > _SHORT:
+            announced = None if head & _CONTROL else self._announced(size)
+            if announced is None:
+                return None
+            begin, size = at + 4 + announced[0], announced[1]
+        end = begin + size
+        if size < 0 or size > self._limit or end > len(data):
+            return None
+        self._at, self.more = end, end < len(data)
+        if not self.more:
+            self._data = b""
+        return head, apply_mask(data[begin - 4 : begin], data[begin:end])
+
+    def _pass(self, end: int) -> None:
+        """Be done with the bytes before `end`, and keep nothing where they are all: most sockets are idle."""
+        self._at, self.more = end, end < len(self._data)
+        if not self.more:
+            self._data = b""
 
     def _begin(self) -> Frame | None:
         """Read the head of a frame, as far as it has come."""
@@ -112,23 +139,26 @@ class FrameReader:
         if announced is None:
             return None
         size, length = announced
-        in_all = length if head & 0x0F else self._size + length
-        if in_all > self._limit:  # before its payload is there
+        if head & 0x0F:
+            self._size = 0
+            self._room = _slack(self._limit) if head & COMPRESSED else self._limit
+        if self._size + length > self._room:  # before its payload is there
             raise Failure(TOO_BIG, "message too big")
         if have < size + 4:
             return None
-        self._size = in_all
+        self._size += length
         return self._data_frame(head, at + size, length)
 
     def _control(self, head: int, length: int) -> Frame | None:
         """Return a control frame once it is whole."""
         if length > _SHORT:
             raise Failure(PROTOCOL_ERROR, "control frame over 125 bytes")
-        begin = self._at + 6
-        if len(self._data) < begin + length:
+        data, begin = self._data, self._at + 6
+        end = begin + length
+        if len(data) < end:
             return None
-        self._at = begin + length
-        return head, apply_mask(self._data[begin - 4 : begin], self._data[begin : self._at])
+        self._pass(end)
+        return head, apply_mask(data[begin - 4 : begin], data[begin:end])
 
     def _announced(self, code: int) -> tuple[int, int] | None:
         """Return how long the head is, without the mask, and how long the payload; `None` before that is known."""
@@ -163,7 +193,7 @@ class FrameReader:
         turn = len(payload) % 4
         self._mask = self._mask[turn:] + self._mask[:turn]
         self._left -= len(payload)
-        self._at = end
+        self._pass(end)
         return payload
 
 

@@ -20,11 +20,19 @@ PER_TURN: Final = 256
 """Messages after which everybody else on the loop has a turn."""
 
 
+class Handler(Protocol):
+    """Who takes messages."""
+
+    def on_message(self, message: Message) -> Awaitable[None] | None:
+        """Take a message; what is returned is done when the next one may come."""
+
+
 class Addressee(Protocol):
     """Whose inbox it is."""
 
-    def handle(self, message: Message) -> Awaitable[None] | None:
-        """Take a message; what is returned is done when the next one may come."""
+    @property
+    def handler(self) -> Handler:
+        """Whom messages are for."""
 
     def failed(self) -> None:
         """Take note, within the `except` clause, that this raised; the next message has its turn all the same."""
@@ -36,11 +44,13 @@ class Addressee(Protocol):
 class Inbox:
     """Hands messages over, one at a time, in `context`. It is busy from the beginning, until `open`."""
 
-    __slots__ = ("_addressee", "_size", "_waiting", "busy", "context")
+    __slots__ = ("_addressee", "_size", "_waiting", "busy", "context", "full")
 
     def __init__(self, addressee: Addressee, context: Context) -> None:
         self.busy = True
         """Whether a message that comes now has to wait."""
+        self.full = False
+        """Whether no more should be put in."""
         self.context = context
         self._addressee = addressee
         self._waiting: deque[Message] | None = None
@@ -51,11 +61,6 @@ class Inbox:
         """Whether messages wait."""
         return bool(self._waiting)
 
-    @property
-    def full(self) -> bool:
-        """Whether no more should be put in."""
-        return self._size >= BOUND
-
     def open(self) -> None:
         """Begin, or go on, with what has come already."""
         self.busy = False
@@ -63,37 +68,40 @@ class Inbox:
 
     def put(self, message: Message) -> None:
         """Hand over a message, in its turn."""
-        if not self.busy:
-            self._give(message)
+        if self.busy:
+            self._keep(message)
             return
+        try:
+            result = self.context.run(self._addressee.handler.on_message, message)
+            if result is not None:
+                self._wait_for(convert_yielded(result))
+        except (Exception, asyncio.CancelledError):
+            self._addressee.failed()
+        except (SystemExit, KeyboardInterrupt) as stop:
+            self._addressee.failed()
+            # The loop is to hear of it: what its transports get to see ends nothing (uvloop 0.23).
+            asyncio.get_running_loop().call_soon(_raise, stop)
+
+    def _keep(self, message: Message) -> None:
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(message)
-        self._size += len(message)
+        self._measure(len(message))
+
+    def _measure(self, more: int) -> None:
+        self._size += more
+        self.full = self._size >= BOUND
 
     def clear(self) -> None:
         """Drop what waits."""
         self._waiting = None
-        self._size = 0
+        self._measure(-self._size)
 
     def run(self, function: Callable[..., object], *args: object) -> None:
         """Call a function in the context in which messages are handled."""
         self.context.run(function, *args)
 
-    def _give(self, message: Message) -> None:
-        try:
-            result = self.context.run(self._addressee.handle, message)
-            if result is None:
-                return
-            handling = convert_yielded(result)
-        except (Exception, asyncio.CancelledError):
-            self._addressee.failed()
-            return
-        except (SystemExit, KeyboardInterrupt) as stop:
-            self._addressee.failed()
-            # The loop is to hear of it: what its transports get to see ends nothing (uvloop 0.23).
-            asyncio.get_running_loop().call_soon(_raise, stop)
-            return
+    def _wait_for(self, handling: asyncio.Future[None]) -> None:
         if handling.done():
             self._retrieve(handling)
         else:
@@ -116,8 +124,8 @@ class Inbox:
             if not self._waiting or self.busy:
                 break
             message = self._waiting.popleft()
-            self._size -= len(message)
-            self._give(message)
+            self._measure(-len(message))
+            self.put(message)
         if self.busy:
             return
         if self._waiting:

@@ -49,6 +49,7 @@ Event: TypeAlias = Message | Ping | Pong | Close | Part
 
 _WHOLE_TEXT: Final = FINAL | TEXT
 _WHOLE_BINARY: Final = FINAL | BINARY
+_COMPRESSED_WHOLE: Final = FINAL | COMPRESSED
 
 
 class Assembly:
@@ -90,23 +91,24 @@ class MessageReader:
     After a close it returns nothing any more, and after a `Failure` it must not be asked.
     """
 
-    __slots__ = ("_assembly", "_closed", "_frames", "_inflater", "_limit")
+    __slots__ = ("_assembly", "_closed", "_inflater", "_limit", "frames")
 
     def __init__(self, limit: int, deflate: Deflate | None = None) -> None:
-        self._frames = FrameReader(limit, compressed=deflate is not None)
+        self.frames = FrameReader(limit, compressed=deflate is not None)
+        """What the bytes go to first, and wait in."""
         self._inflater = None if deflate is None else Inflater(deflate)
         self._limit = limit
         self._assembly: Assembly | None = None
         self._closed = False
 
     def feed(self, data: bytes) -> None:
-        """Take bytes; then ask for `next` until there is none."""
+        """Keep bytes until somebody asks for `next`."""
         if not self._closed:
-            self._frames.feed(data)
+            self.frames.feed(data)
 
-    def next(self) -> Event | None:
-        """Return what comes next; `None` before more bytes have come. Raises `Failure`."""
-        if self._closed or (frame := self._frames.next()) is None:
+    def next(self, data: bytes = b"") -> Event | None:
+        """Take bytes, if there are any, and return what comes next; `None` before more have come. Raises `Failure`."""
+        if self._closed or (frame := self.frames.next(data)) is None:
             return None
         head, payload = frame
         if self._assembly is None:
@@ -114,6 +116,9 @@ class MessageReader:
                 return _text(payload)
             if head == _WHOLE_BINARY:
                 return payload
+            if head & _COMPRESSED_WHOLE == _COMPRESSED_WHOLE and self._inflater is not None:
+                whole = self._inflater.whole(payload, self._limit)
+                return _text(whole) if head == _COMPRESSED_WHOLE | TEXT else whole
         return self._control(head, payload) if head & 0x08 else self._part(head, payload)
 
     def _control(self, head: int, payload: bytes) -> Event:

@@ -113,6 +113,8 @@ class NativeWebSocket(WebSocketProtocol):
         self._ping_timeout = self._ping_interval if ping_timeout is None else ping_timeout
         self._subprotocol: str | None = None
         self._transport: asyncio.Transport | None = None
+        self.compresses = False
+        """Whether permessage-deflate was agreed on, so that what `frame` makes is for this socket alone."""
         self._deflater: Deflater | None = None
         self._heartbeat: Heartbeat | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -202,6 +204,7 @@ class NativeWebSocket(WebSocketProtocol):
     def _begin(self, handler: WebSocketHandler, deflate: Deflate | None) -> None:
         """Take the connection over; what has been read of it already comes within `upgrade`."""
         self._deflater = None if deflate is None else Deflater(deflate)
+        self.compresses = deflate is not None
         self._reader = MessageReader(self._limit, deflate)
         self._inbox = Inbox(self, contextvars.copy_context())
         self._loop = asyncio.get_running_loop()
@@ -223,9 +226,11 @@ class NativeWebSocket(WebSocketProtocol):
         self.heard_at = self.clock()
         if self._deaf:
             return
-        self._reader.feed(data)
-        if self._transport is not None:
-            self._regulate() if self._resting else self._pump()
+        if self._resting or self._inbox.full:
+            self._reader.feed(data)
+            self._regulate()
+        else:
+            self._pump(data)
 
     def eof_received(self) -> None:
         """The transport closes itself, and says so: once the peer has taken what is left, or time is up."""
@@ -254,30 +259,31 @@ class NativeWebSocket(WebSocketProtocol):
 
     # --- what has come --------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        """Make messages of the bytes that have come, as far as they may be made now."""
+    def _pump(self, data: bytes = b"") -> None:
+        """Make messages of the bytes that have come, as far as they may be made now; with `data`, some may."""
         reader, inbox = self._reader, self._inbox
+        frames, events, room = reader.frames, EVENTS_PER_TURN, SIZE_PER_TURN
         try:
-            room = SIZE_PER_TURN
-            for _ in range(EVENTS_PER_TURN):
-                if self._deaf or inbox.full:
-                    break
-                event = reader.next()
+            while not (self._deaf or inbox.full):
+                event = reader.next(data)
                 if event is None:
                     break
-                if type(event) is str or type(event) is bytes:
+                data = b""
+                if isinstance(event, (str, bytes)):
                     inbox.put(event)
                     room -= len(event)
-                    if room <= 0:
-                        self._rest()
-                        break
                 elif event is not PART:
                     self._control(event)
-            else:
-                self._rest()
+                if not frames.more:
+                    break
+                events -= 1
+                if events == 0 or room <= 0:
+                    self._rest()
+                    break
         except Failure as failure:
             self._end_with(failure)
-        self._settle()
+        if inbox.busy or self._lost or self._last is not None or not self._reading or self._outlet.slow:
+            self._settle()
 
     def _control(self, event: Event) -> None:
         if isinstance(event, Ping):
@@ -374,9 +380,6 @@ class NativeWebSocket(WebSocketProtocol):
 
     # --- the handler ----------------------------------------------------------------------------------
 
-    def handle(self, message: str | bytes) -> Any:
-        return self.handler.on_message(message)
-
     def failed(self) -> None:
         """Log the error that is being handled, and cut the connection: who knows what the handler missed."""
         self.handler.log_exception(*sys.exc_info())
@@ -403,11 +406,6 @@ class NativeWebSocket(WebSocketProtocol):
     def unsent(self) -> int:
         """Bytes that the peer is slow to take."""
         return self._outlet.unsent
-
-    @property
-    def compresses(self) -> bool:
-        """Whether permessage-deflate was agreed on, so that what `frame` makes is for this socket alone."""
-        return self._deflater is not None
 
     def frame(self, message: str | bytes) -> bytes:
         """Return the frame of a whole message: a compressed one has to be sent, and before any other."""
