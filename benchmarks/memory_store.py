@@ -11,7 +11,7 @@ import gc
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import count, cycle, islice, repeat
 from typing import Any
@@ -120,7 +120,7 @@ def _measure_plain_store(size: int, operations: int) -> Figures:
 
     async def create(record: Record) -> None:
         # The memory store copies what it is given, too.
-        await store.create(Record(**{field.name: getattr(record, field.name) for field in fields(record)}))
+        await store.create(record.copy())
 
     return _measure(create, store.load, store.sweep, size, operations)[0]
 

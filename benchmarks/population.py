@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from wshttp.sessions.data import Json, encoded_size
 from wshttp.sessions.ids import SessionId, new_ref
@@ -33,7 +32,9 @@ def population(numbers: Iterable[int], now: Callable[[], float], idle_timeout: f
 
 def with_data(record: Record, data: dict[str, Json]) -> Record:
     """Return a record that has data."""
-    return replace(record, data=data, size=sum(encoded_size(key, value) for key, value in data.items()))
+    filled = record.copy()
+    filled.data, filled.size = data, sum(encoded_size(key, value) for key, value in data.items())
+    return filled
 
 
 def id_of(number: int) -> SessionId:

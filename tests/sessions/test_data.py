@@ -17,14 +17,16 @@ import pytest
 from wshttp.errors import InvalidValue
 from wshttp.sessions.changes import encoded_text, sum_for_increment
 from wshttp.sessions.data import (
+    CONTAINERS,
     MAX_DEPTH,
     MAX_INTEGER,
     checked,
     checked_key,
     checked_seconds,
     encoded_size,
-    is_container,
+    value_size,
 )
+from wshttp.sessions.tracked import tracked
 
 
 class Color(str, enum.Enum):  # noqa: UP042 -- not StrEnum: the text of this one is its name
@@ -106,7 +108,7 @@ def test_json_values_are_taken_as_they_are(value: Any) -> None:
     """Every JSON value is accepted and comes out as the same JSON text, tracked or not."""
     text = json.dumps(value)
     assert json.dumps(checked(value)) == text
-    assert json.dumps(checked(value, lambda: None)) == text
+    assert json.dumps(tracked(value, lambda: None)) == text
 
 
 @pytest.mark.feature("T1")
@@ -114,8 +116,8 @@ def test_json_values_are_taken_as_they_are(value: Any) -> None:
 def test_other_values_are_refused_wherever_they_are(value: Any) -> None:
     """`InvalidValue` at once, at the top, inside, and on every way into a tracked container."""
     changes: list[None] = []
-    items = checked([0], lambda: changes.append(None))
-    pairs = checked({"a": 0}, lambda: changes.append(None))
+    items = tracked([0], lambda: changes.append(None))
+    pairs = tracked({"a": 0}, lambda: changes.append(None))
     calls: list[Callable[[], Any]] = [
         lambda: checked(value),
         lambda: checked({"a": [value]}),
@@ -157,7 +159,7 @@ def test_value_is_copied_when_it_is_taken() -> None:
     """What the caller does to its own list or dictionary afterwards changes nothing."""
     inner: list[Any] = [1]
     given = {"a": inner}
-    taken = checked(given, lambda: None)
+    taken = tracked(given, lambda: None)
     inner.append(2)
     given["b"] = []
     assert taken == {"a": [1]}
@@ -221,21 +223,21 @@ def _check_change(change: Callable[[Any], Any], plain: Any, path: tuple[Any, ...
     for step in reversed(path):
         root = [root] if step == 0 else {step: root}
     changes: list[None] = []
-    tracked = checked(root, lambda: changes.append(None))
-    inner = tracked
+    value = tracked(root, lambda: changes.append(None))
+    inner = value
     for step in path:
         inner = inner[step]
     assert not changes
     assert encoded_text(change(inner)) == encoded_text(change(plain))
     assert changes
-    assert encoded_text(tracked) == encoded_text(root)
+    assert encoded_text(value) == encoded_text(root)
     _check_that_all_is_tracked(inner, changes)
 
 
 def _check_that_all_is_tracked(value: Any, changes: list[None]) -> None:
     """Containers that came in by a change report theirs, too."""
     for item in list(value.values() if isinstance(value, dict) else value):
-        if is_container(item):
+        if isinstance(item, CONTAINERS):
             changes.clear()
             item.clear()
             assert changes
@@ -271,14 +273,14 @@ def _check_that_all_is_tracked(value: Any, changes: list[None]) -> None:
 def test_looking_is_no_change(look: Callable[[Any], Any]) -> None:
     """Reading, and changing a copy, is not reported."""
     changes: list[None] = []
-    look(checked({"l": [1, 2]}, lambda: changes.append(None)))
+    look(tracked({"l": [1, 2]}, lambda: changes.append(None)))
     assert not changes
 
 
 def test_change_that_fails_leaves_things_as_they_are() -> None:
     """Python's own errors come through, and nothing was changed."""
     changes: list[None] = []
-    value = checked({"l": [1]}, lambda: changes.append(None))
+    value = tracked({"l": [1]}, lambda: changes.append(None))
     for error, call in (
         (KeyError, lambda: value.pop("x")),
         (KeyError, lambda: value.__delitem__("x")),
@@ -296,13 +298,13 @@ def test_sort_that_fails_is_noticed() -> None:
     """A failed sort may leave another order behind."""
     changes: list[None] = []
     with pytest.raises(TypeError):
-        checked([2, 1, "a"], lambda: changes.append(None)).sort()
+        tracked([2, 1, "a"], lambda: changes.append(None)).sort()
     assert changes
 
 
 def test_copies_are_plain() -> None:
     """What is copied or pickled does not carry the session with it."""
-    value = checked({"l": [{}]}, lambda: None)
+    value = tracked({"l": [{}]}, lambda: None)
     for plain in (copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert type(plain) is dict
         assert type(plain["l"]) is list
@@ -311,7 +313,7 @@ def test_copies_are_plain() -> None:
 
 def test_repeated_containers_are_apart() -> None:
     """After `*=` each copy is its own, as in JSON."""
-    value = checked([[1]], lambda: None)
+    value = tracked([[1]], lambda: None)
     value *= 2
     value[0].append(2)
     assert value == [[1, 2], [1]]
@@ -319,7 +321,7 @@ def test_repeated_containers_are_apart() -> None:
 
 def test_depth_counts_from_the_top() -> None:
     """What is put into a deep place may be as deep as is left."""
-    value = checked(_nested(MAX_DEPTH), lambda: None)
+    value = tracked(_nested(MAX_DEPTH), lambda: None)
     while value[0] != 1:
         value = value[0]
     with pytest.raises(InvalidValue):
@@ -339,6 +341,14 @@ def test_size_is_that_of_the_json_text() -> None:
     data = {"a": 1, "ü": ["é", {"x": None}], "": "😀\n"}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     assert sum(encoded_size(key, value) for key, value in data.items()) == len(text) - 1
+
+
+@pytest.mark.parametrize("value", GOOD, ids=repr)
+def test_size_of_each_kind_is_that_of_its_text(value: Any) -> None:
+    """Whether or not there is a quicker way to it."""
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    assert encoded_size("a", value) == len('"a":,') + size
+    assert value_size(value) == size
 
 
 @pytest.mark.parametrize("value", [-1, math.inf, math.nan, "1", None, True, 1e12, 1e308, 10**400])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -85,6 +87,17 @@ async def test_owed_start_and_end_are_delivered_by_the_next_process(path: Path, 
         assert diary.lines == [("start", ref, 2, None, data), ("end", ref, 2, Reason.ADMIN, data)]
         assert await second.store.owed() == 0
         assert (second.statistics.started, sum(second.statistics.ended.values())) == (0, 0)
+
+
+async def test_nobody_holds_a_copy_that_nobody_uses(path: Path, clock: FakeClock) -> None:
+    """Who comes next sees what the store has, not what a `Session` of before had."""
+    async with opened(path, clock) as sessions:
+        session = await sessions.create("s", remote_ip=IP)
+        known = weakref.ref(session)
+        del session
+        await sessions.settled(10)
+        gc.collect()
+        assert known() is None
 
 
 @pytest.mark.feature("E1")

@@ -13,7 +13,7 @@ import pytest
 from wshttp.config import SessionSettings
 from wshttp.errors import SessionEnded, StoreUnavailable
 from wshttp.sessions import callbacks as callbacks_module
-from wshttp.sessions import lifecycle, session_list
+from wshttp.sessions import lifecycle, session_list, sweeper
 from wshttp.sessions.callbacks import current_event
 from wshttp.sessions.deliveries import AT_ONCE
 from wshttp.sessions.ids import SessionId
@@ -765,7 +765,7 @@ async def test_sweep_goes_on_after_a_failure(
     sessions: SessionList, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An outage of the store costs one sweep; the next one does what is due."""
-    monkeypatch.setattr(session_list, "SWEEP_INTERVAL", 0.001)
+    monkeypatch.setattr(sweeper, "SWEEP_INTERVAL", 0.001)
     ended = asyncio.Event()
     sessions.callbacks.register("session_end", lambda session, reason: ended.set())
     take_due, failures = sessions.store.take_due, iter([StoreUnavailable(), ValueError()])

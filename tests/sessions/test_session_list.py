@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,9 +23,9 @@ from wshttp.errors import (
 )
 from wshttp.sessions.draft import Draft
 from wshttp.sessions.ids import SessionId
-from wshttp.sessions.record import RENEWED, Reason, Record, Tombstone
+from wshttp.sessions.record import RECORD_FIELDS, RENEWED, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
-from wshttp.sessions.session_list import SessionList
+from wshttp.sessions.session_list import RECENT, SessionList
 from wshttp.sessions.store import Full
 from wshttp.sessions.unit_of_work import UnitOfWork
 from wshttp.testing import FakeClock
@@ -375,6 +376,7 @@ async def test_renew_of_a_session_found_by_its_ref(sessions: SessionList) -> Non
     old, ref = session.id, session.ref
     assert old is not None
     del session
+    sessions._recent.clear()
     gc.collect()
     found = await sessions.get_by_ref(ref)
     assert found is not None
@@ -754,16 +756,30 @@ async def test_scan_and_count_are_of_a_user_or_address(sessions: SessionList) ->
 
 
 async def test_nobody_holds_what_nobody_uses(sessions: SessionList) -> None:
-    """A `Session` that nobody works on is made again when it is asked for; its record is what lives."""
+    """A `Session` that nobody has worked on of late is made again when it is asked for; its record is what lives."""
     session = await sessions.create("s", remote_ip=IP, data={"n": 1})
-    record = session.record
+    record, known = session.record, weakref.ref(session)
     del session
+    for _ in range(RECENT):
+        assert known() is not None
+        await sessions.create(remote_ip=IP)
     gc.collect()
-    assert not sessions._known
+    assert known() is None
     found = await sessions.get("s")
     assert found is not None
     assert found.record is record
     assert isinstance(record, Record)
+
+
+async def test_nobody_holds_what_has_ended(sessions: SessionList) -> None:
+    """However lately somebody has worked on it: its data is of no use any more."""
+    session = await sessions.create("s", remote_ip=IP, data={"n": 1})
+    known = weakref.ref(session)
+    await sessions.end(session)
+    await sessions.settled()
+    del session
+    gc.collect()
+    assert known() is None
 
 
 async def test_store_keeps_no_id(sessions: SessionList) -> None:
@@ -771,7 +787,7 @@ async def test_store_keeps_no_id(sessions: SessionList) -> None:
     session = await sessions.create(remote_ip=IP, user="zoë", start={"a": 1})
     assert session.id is not None
     record = session.record
-    text = json.dumps({name: str(getattr(record, name)) for name in Record.__slots__})
+    text = json.dumps({name: str(getattr(record, name)) for name in RECORD_FIELDS})
     assert session.id.value not in text
     assert record.key == session.id.key
 

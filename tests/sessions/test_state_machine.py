@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -596,7 +596,9 @@ class DurableSessions(Sessions):
         """Return how the new process knows a session that is over: not at all, so it is told."""
         record = life.session.record
         record.reason = life.reason
-        return Session(replace(record, data=dict(life.data)), self.sessions, life.id)
+        successor = Session(record.copy(), self.sessions, life.id)
+        successor.record.data = dict(life.data)
+        return successor
 
     def teardown(self) -> None:
         try:

@@ -10,8 +10,8 @@ import pytest
 from wshttp.sessions.changes import Changes, Scheduled
 from wshttp.sessions.ids import SessionId, new_event_id, new_ref
 from wshttp.sessions.record import Reason, Record, Tombstone
-from wshttp.sessions.session_list import SWEEP_INTERVAL
 from wshttp.sessions.store import Created, Limits, Store
+from wshttp.sessions.sweeper import SWEEP_INTERVAL
 from wshttp.stores import working_set
 from wshttp.stores.memory import MemoryStore
 from wshttp.stores.working_set import Life
@@ -146,7 +146,7 @@ async def test_sessions_that_came_and_went_leave_no_memory(clock: FakeClock) -> 
         clock.advance(0.01)
     await store.take_due(100)
     assert await store.owed() == 0
-    assert not any(store._set._slots)
+    assert not any(store._set._slots.values())
     assert not any(
         [store._set._by_key, store._set._by_user._groups, store._set._by_bucket._groups, store._locks._locks]
     )
@@ -214,9 +214,9 @@ async def test_scan_of_many_of_one_address_looks_at_few(clock: FakeClock) -> Non
     looked: list[str] = []
     alive = store._set._alive
 
-    def count(life: Life | None) -> Life | None:
+    def count(life: Life | None, now: float) -> Life | None:
         looked.append("" if life is None else life.ref)
-        return alive(life)
+        return alive(life, now)
 
     store._set._alive = count  # type: ignore[method-assign]  # to see what is looked at
     for bucket, there in (("192.0.2.1", crowd), ("192.0.2.9", few)):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from wshttp.errors import DataTooLarge, InvalidValue, SessionEnded
-from wshttp.sessions.data import Json, checked, encoded_size
+from wshttp.sessions.data import Json, checked, encoded_size, value_size
 from wshttp.sessions.record import RENEWED, Record
 
 
@@ -25,7 +25,7 @@ MAX_SCHEDULED: Final = 1000
 """Calls that one session may have to come: more is an application that has lost count."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scheduled:
     """A call that is due `delay` seconds after the commit, unless the session ends first."""
 
@@ -35,26 +35,49 @@ class Scheduled:
     data: Json
 
 
-@dataclass(slots=True)
 class Changes:
     """What to write. Keys that are not named stay as they are, whoever wrote them."""
 
-    values: dict[str, Json] = field(default_factory=dict)
-    """New values by key; `ABSENT` deletes."""
-    expected: dict[str, Json] = field(default_factory=dict)
-    """What must still be there (`ABSENT`: nothing), or nothing is changed and `Conflict` is raised."""
-    scheduled: list[Scheduled] = field(default_factory=list)
-    idle_timeout: float | None = None
-    """A new idle time-out, in seconds; `None` leaves it."""
-    absolute_timeout: float | None = None
-    key: bytes | None = None
-    """Under which the session must still be found, or nothing is changed and `SessionEnded` is raised; `None`: any."""
-    lock: str | None = None
-    """Who must hold the session's lock, or nothing is changed and `LockLost` is raised; `None`: nobody need."""
-    token: str = ""
-    """What the caller calls this change, where it may have to ask for it again; see `Store`."""
-    sent_at: float | None = None
-    """Since when it may have been made, by the store's clock, which notes it where it gave no answer; `None`: it was not."""
+    __slots__ = (
+        "absolute_timeout",
+        "expected",
+        "idle_timeout",
+        "key",
+        "lock",
+        "scheduled",
+        "sent_at",
+        "token",
+        "values",
+    )
+
+    def __init__(
+        self,
+        values: dict[str, Json] | None = None,
+        expected: dict[str, Json] | None = None,
+        scheduled: list[Scheduled] | None = None,
+        idle_timeout: float | None = None,
+        absolute_timeout: float | None = None,
+        key: bytes | None = None,
+        lock: str | None = None,
+        token: str = "",
+    ) -> None:
+        self.values = {} if values is None else values
+        """New values by key; `ABSENT` deletes."""
+        self.expected = {} if expected is None else expected
+        """What must still be there (`ABSENT`: nothing), or nothing is changed and `Conflict` is raised."""
+        self.scheduled = [] if scheduled is None else scheduled
+        self.idle_timeout = idle_timeout
+        """A new idle time-out, in seconds; `None` leaves it."""
+        self.absolute_timeout = absolute_timeout
+        self.key = key
+        """Under which the session must still be found, or nothing is changed and `SessionEnded` is raised; `None`: any."""
+        self.lock = lock
+        """Who must hold the session's lock, or nothing is changed and `LockLost` is raised; `None`: nobody need."""
+        self.token = token
+        """What the caller calls this change, where it may have to ask for it again; see `Store`."""
+        self.sent_at: float | None = None
+        """Since when it may have been made, by the store's clock, which notes it where it gave no answer; `None`: it was
+        not."""
 
 
 def same(one: Changes, other: Changes) -> bool:
@@ -93,15 +116,11 @@ def merge(record: Record, changes: Changes, max_data: int) -> None:
     """
     if changes.key is not None and changes.key != record.key:
         raise SessionEnded(record.ref, RENEWED)
-    for key, value in changes.expected.items():
-        if _differs(record.data.get(key, ABSENT), value):
-            raise Conflict
+    if changes.expected:
+        _require(record, changes.expected)
     size = record.size
     for key, value in changes.values.items():
-        if key in record.data:
-            size -= encoded_size(key, record.data[key])
-        if value is not ABSENT:
-            size += encoded_size(key, value)
+        size += _growth(record, key, value)
     if max_data and size > max(max_data, record.size):
         raise DataTooLarge(size, max_data)
     for key, value in changes.values.items():
@@ -114,6 +133,28 @@ def merge(record: Record, changes: Changes, max_data: int) -> None:
         record.idle_timeout = changes.idle_timeout
     if changes.absolute_timeout is not None:
         record.absolute_timeout = changes.absolute_timeout
+
+
+def _require(record: Record, expected: dict[str, Json]) -> None:
+    for key, value in expected.items():
+        if _differs(record.data.get(key, ABSENT), value):
+            raise Conflict
+
+
+def check_size(record: Record, key: str, value: Json, max_data: int) -> None:
+    """Raise `DataTooLarge` if this value makes a session larger than `max_data` bytes (0: no limit)."""
+    if max_data:
+        size = record.size + _growth(record, key, value)
+        if size > max(max_data, record.size):  # one that a lowered limit made too large may shrink
+            raise DataTooLarge(size, max_data)
+
+
+def _growth(record: Record, key: str, value: Json) -> int:
+    """Return how many bytes a session's data grows by, if this is written."""
+    before = record.data.get(key, ABSENT)
+    if before is ABSENT:
+        return 0 if value is ABSENT else encoded_size(key, value)
+    return -encoded_size(key, before) if value is ABSENT else value_size(value) - value_size(before)
 
 
 def check_scheduled(scheduled: Collection[Scheduled], present: Collection[str]) -> None:
@@ -134,7 +175,7 @@ def encoded_text(value: Json) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def sum_for_increment(current: Json, by: float) -> float:
+def sum_for_increment(current: Json, by: Json) -> int | float:
     """Return `current + by` (an absent key counts as 0), or raise `InvalidValue` where that is no number."""
     base = 0 if current is ABSENT else current
     for number in (base, by):
@@ -142,5 +183,5 @@ def sum_for_increment(current: Json, by: float) -> float:
             continue
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise InvalidValue(f"increment works on numbers, not {type(number).__name__}")
-    total: float = checked(checked(base) + checked(by))
+    total: int | float = checked(checked(base) + checked(by))
     return total

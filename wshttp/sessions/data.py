@@ -1,16 +1,11 @@
-"""The JSON values that a session holds, and containers that tell when they are changed.
-
-A session hands out its lists and dictionaries as `TrackedList` and `TrackedDict`: they are lists and dictionaries,
-refuse what is not JSON at once, and report every change, however deep.
-"""
+"""The JSON values that a session holds: what they are, and how large."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring
-from typing import Any, Final, SupportsIndex, TypeAlias, overload
+from typing import Any, Final, TypeAlias
 
 from wshttp.errors import InvalidValue
 
@@ -26,9 +21,8 @@ MAX_SECONDS: Final = 1e11
 MAX_DEPTH: Final = 64
 """Nesting that a session accepts; a value that contains itself ends here too."""
 
-_SCALARS: Final = (str, int, float, bool, type(None))
-
-OnChange: TypeAlias = Callable[[], None]
+CONTAINERS: Final = (list, dict)
+"""All JSON values that hold others."""
 
 
 def read_json(text: str | bytes, *, unique: bool = False) -> Json:
@@ -55,15 +49,20 @@ _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 
 def encoded_size(key: str, value: Json) -> int:
     """Return the bytes that one key and its value take as JSON text in UTF-8, with colon and comma."""
-    if value.__class__ is int:  # the same in a tenth of the time, for what is counted
-        return len(encode_basestring(key).encode()) + len(str(value)) + 2
-    return len(_ENCODE({key: value}).encode()) - 1
+    return value_size(key) + value_size(value) + 2
 
 
-def checked(value: Json, on_change: OnChange | None = None, depth: int = 0) -> Json:
+def value_size(value: Json) -> int:
+    """Return the bytes that a value takes as JSON text in UTF-8."""
+    if value.__class__ is int:  # this and the next take a tenth of the encoder's time
+        return len(str(value))
+    text = encode_basestring(value) if value.__class__ is str else _ENCODE(value)
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def checked(value: Json, depth: int = 0) -> Json:
     """Return a copy of `value` that shares nothing with it, or raise `InvalidValue`.
 
-    With `on_change`, lists and dictionaries in the copy are tracked and call it after every change.
     `depth` is that of `value` in what holds it.
     """
     if depth > MAX_DEPTH:
@@ -71,11 +70,9 @@ def checked(value: Json, on_change: OnChange | None = None, depth: int = 0) -> J
     if value.__class__ is int and -MAX_INTEGER <= value <= MAX_INTEGER:
         return value  # most of what sessions hold; what follows looks at one kind after the other
     if isinstance(value, dict):
-        pairs = {checked_key(key): checked(item, on_change, depth + 1) for key, item in value.items()}
-        return pairs if on_change is None else TrackedDict(pairs, on_change, depth)
+        return {checked_key(key): checked(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        items = [checked(item, on_change, depth + 1) for item in value]
-        return items if on_change is None else TrackedList(items, on_change, depth)
+        return [checked(item, depth + 1) for item in value]
     return _checked_scalar(value)
 
 
@@ -105,7 +102,7 @@ def _checked_text(value: str) -> str:
     return str.__str__(value)  # that of an enumeration's member would be its name
 
 
-def checked_seconds(value: float) -> float:
+def checked_seconds(value: object) -> float:
     """Return a time-out or delay, or raise `InvalidValue` for what is no number from 0 to `MAX_SECONDS`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
         raise InvalidValue(f"a time-out or delay is a number of seconds from 0 to {MAX_SECONDS:g}")
@@ -114,138 +111,8 @@ def checked_seconds(value: float) -> float:
 
 def checked_key(key: object) -> str:
     """Return a dictionary key as plain text, or raise `InvalidValue`."""
+    if type(key) is str and key.isascii():
+        return key  # most of them; what follows looks for what UTF-8 cannot carry
     if not isinstance(key, str):
         raise InvalidValue(f"keys are text, not {type(key).__name__}")
     return _checked_text(key)
-
-
-class TrackedDict(dict[str, Json]):
-    """A dictionary inside a session."""
-
-    __slots__ = ("_depth", "_on_change")
-
-    def __init__(self, items: Mapping[str, Json], on_change: OnChange, depth: int) -> None:
-        super().__init__(items)
-        self._on_change = on_change
-        self._depth = depth
-
-    def _accept(self, value: Json) -> Json:
-        return checked(value, self._on_change, self._depth + 1)
-
-    def __setitem__(self, key: str, value: Json) -> None:
-        super().__setitem__(checked_key(key), self._accept(value))
-        self._on_change()
-
-    def __delitem__(self, key: str) -> None:
-        super().__delitem__(key)
-        self._on_change()
-
-    def __ior__(self, other: Any) -> TrackedDict:  # type: ignore[override,misc]  # dict's own overloads differ in detail
-        self.update(other)
-        return self
-
-    def update(self, *others: Any, **pairs: Json) -> None:
-        for key, value in dict(*others, **pairs).items():
-            self[key] = value
-
-    def setdefault(self, key: str, default: Json = None) -> Json:
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def pop(self, key: str, *default: Json) -> Json:
-        value = super().pop(key, *default)
-        self._on_change()
-        return value
-
-    def popitem(self) -> tuple[str, Json]:
-        pair = super().popitem()
-        self._on_change()
-        return pair
-
-    def clear(self) -> None:
-        super().clear()
-        self._on_change()
-
-    def __reduce__(self) -> tuple[type[dict[str, Json]], tuple[dict[str, Json]]]:
-        return dict, (dict(self),)  # a copy or a pickle is a plain dictionary
-
-
-class TrackedList(list[Json]):
-    """A list inside a session."""
-
-    __slots__ = ("_depth", "_on_change")
-
-    def __init__(self, items: Iterable[Json], on_change: OnChange, depth: int) -> None:
-        super().__init__(items)
-        self._on_change = on_change
-        self._depth = depth
-
-    def _accept(self, value: Json) -> Json:
-        return checked(value, self._on_change, self._depth + 1)
-
-    @overload
-    def __setitem__(self, index: SupportsIndex, value: Json) -> None: ...
-    @overload
-    def __setitem__(self, index: slice, value: Iterable[Json]) -> None: ...
-    def __setitem__(self, index: Any, value: Any) -> None:
-        super().__setitem__(
-            index, [self._accept(v) for v in value] if isinstance(index, slice) else self._accept(value)
-        )
-        self._on_change()
-
-    def __delitem__(self, index: SupportsIndex | slice) -> None:
-        super().__delitem__(index)
-        self._on_change()
-
-    def __iadd__(self, items: Iterable[Json]) -> TrackedList:  # type: ignore[misc]  # list's own overloads differ in detail
-        self.extend(items)
-        return self
-
-    def __imul__(self, times: SupportsIndex) -> TrackedList:
-        super().__imul__(times)
-        self[:] = list(self)  # the repeated containers become copies of their own, as in JSON
-        return self
-
-    def append(self, item: Json) -> None:
-        super().append(self._accept(item))
-        self._on_change()
-
-    def extend(self, items: Iterable[Json]) -> None:
-        super().extend([self._accept(item) for item in items])
-        self._on_change()
-
-    def insert(self, index: SupportsIndex, item: Json) -> None:
-        super().insert(index, self._accept(item))
-        self._on_change()
-
-    def pop(self, index: SupportsIndex = -1) -> Json:
-        item = super().pop(index)
-        self._on_change()
-        return item
-
-    def remove(self, item: Json) -> None:
-        super().remove(item)
-        self._on_change()
-
-    def clear(self) -> None:
-        super().clear()
-        self._on_change()
-
-    def sort(self, **options: Any) -> None:
-        try:
-            super().sort(**options)
-        finally:
-            self._on_change()  # a sort that fails leaves the items in some order
-
-    def reverse(self) -> None:
-        super().reverse()
-        self._on_change()
-
-    def __reduce__(self) -> tuple[type[list[Json]], tuple[list[Json]]]:
-        return list, (list(self),)
-
-
-def is_container(value: Json) -> bool:
-    """Tell whether a JSON value is a list or a dictionary."""
-    return not isinstance(value, _SCALARS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from wshttp.addresses import bucket
@@ -44,45 +44,60 @@ class Bearer(Protocol):
     def key(self) -> bytes: ...
 
 
-@dataclass(slots=True)
+_REFUSING: Final = ("prefix", "strict")
+"""The drift policies under which a session may not be used from everywhere."""
+
+_NO_TOKENS: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
+_NO_SESSIONS: Final[Mapping[str, Session]] = MappingProxyType({})
+
+
 class Presented:
     """What a request shows of who it comes from."""
 
-    remote_ip: str
-    """Empty where nobody knows it: on a Unix socket whose proxy does not name the client."""
-    user_agent: str | None = None
-    tokens: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What may be tokens, by identity; several where there are several cookies of our name, in order."""
-    verified: Verified | None = None
-    bearer: Bearer | None = None
-    """By the ticket that came with it; where one came and was none, nobody gets as far as this."""
+    __slots__ = ("bearer", "remote_ip", "tokens", "user_agent", "verified")
+
+    def __init__(
+        self,
+        remote_ip: str,
+        user_agent: str | None = None,
+        tokens: Mapping[str, Sequence[str]] = _NO_TOKENS,
+        verified: Verified | None = None,
+        bearer: Bearer | None = None,
+    ) -> None:
+        self.remote_ip = remote_ip
+        """Empty where nobody knows it: on a Unix socket whose proxy does not name the client."""
+        self.user_agent = user_agent
+        self.tokens = tokens
+        """What may be tokens, by identity; several where there are several cookies of our name, in order."""
+        self.verified = verified
+        self.bearer = bearer
+        """By the ticket that came with it; where one came and was none, nobody gets as far as this."""
 
     def usable(self, identity: str) -> bool:
         """Whether an identity can tell this client from others; all of unknown address would share one session."""
         return identity != "ip" or bool(self.remote_ip)
 
 
-@dataclass(slots=True)
 class Recognised:
     """The session that a request belongs to, and what else was found on the way."""
 
     session: Session | None = None
     key: bytes | None = None
     """Under which it was found."""
-    unknown_cookie: bool = False
+    unknown_cookie = False
     """A cookie names no session that is or recently was: the client is to forget it."""
-    live_cookie: bool = False
+    live_cookie = False
     """A cookie names a live session; with `unknown_cookie`, there are several cookies of one name."""
     invalid: Tombstone | None = None
     """What is left of the session that the client asked for, if it is over."""
     invalid_identity: str | None = None
     """By which identity the client asked for a session that is over or never was."""
-    tokens: dict[str, Session] = field(default_factory=dict)
+    tokens: Mapping[str, Session] = _NO_SESSIONS
 
-    def take(self, identity: str, session: Session, token: SessionId) -> None:
+    def take(self, identity: str, session: Session, key: bytes) -> None:
         """Take note of a live token; of several cookies the first counts."""
         if identity not in self.tokens:
-            self.tokens[identity], self.key = session, token.key
+            self.tokens, self.key = {**self.tokens, identity: session}, key
 
 
 async def recognise(sessions: SessionList, presented: Presented, *, touch: bool = True) -> Recognised:
@@ -94,25 +109,46 @@ async def recognise(sessions: SessionList, presented: Presented, *, touch: bool 
     found = Recognised()
     if presented.bearer is not None:
         await _by_ticket(sessions, presented, presented.bearer, found, touch)
-    listed = sessions.settings.identity
-    for identity in TOKEN_IDENTITIES if presented.tokens else ():
-        for value in presented.tokens.get(identity, ()) if identity in listed else ():
-            by = _by_cookie if identity == "cookie" else _by_token
-            await by(sessions, presented, identity, value, found, touch)
+    if presented.tokens:
+        await _by_tokens(sessions, presented, found, touch)
     if found.tokens:
         found.session = _the_one_named(found, presented)
     if presented.verified is not None:
         await _with_user(sessions, presented, presented.verified, found, touch)
-    elif found.session is None and "ip" in listed and presented.usable("ip"):
-        found.session = await sessions.get(sessions.ip_id(presented.remote_ip), touch=touch)
-    if found.session is not None and found.session not in found.tokens.values():
+    elif found.session is None and "ip" in sessions.settings.identity and presented.usable("ip"):
+        what = await sessions.find(sessions.ip_id(presented.remote_ip), touch=touch)
+        found.session = what if isinstance(what, Session) else None
+    if found.session is not None and (not found.tokens or found.session not in found.tokens.values()):
         found.key = found.session.record.key
     return found
 
 
+async def _by_tokens(sessions: SessionList, presented: Presented, found: Recognised, touch: bool) -> None:
+    for identity in TOKEN_IDENTITIES:
+        if identity in presented.tokens and identity in sessions.settings.identity:
+            for value in presented.tokens[identity]:
+                what = await _take_token(sessions, presented, identity, value, found, touch)
+                _note(found, identity, what)
+
+
+def _note(found: Recognised, identity: str, what: Session | Tombstone | None) -> None:
+    """Take note of what a token names, or raise `InvalidToken`."""
+    if identity != "cookie":
+        if not isinstance(what, Session):
+            found.invalid = what
+            raise InvalidToken(found, what)
+    elif isinstance(what, Session):
+        found.live_cookie = True
+    else:
+        found.invalid = found.invalid or what
+        if what is None or what.reason != RENEWED:
+            # A renewed token is refused, and the cookie left alone: its successor may be on its way to the client.
+            found.unknown_cookie = True
+
+
 def _the_one_named(found: Recognised, presented: Presented) -> Session:
     sessions = list(found.tokens.values())
-    if len({session.ref for session in sessions}) > 1:
+    if len(sessions) > 1 and len({session.ref for session in sessions}) > 1:
         if presented.bearer is not None:
             raise SessionEnded(None, None, "the ticket is that of another session than the cookie or header")
         raise BadRequest("the request names two different sessions, by cookie and by header; send one of them")
@@ -132,29 +168,7 @@ async def _by_ticket(
         raise SessionEnded(None, None, "the ticket was made for another address or browser")
     if touch:
         session = await sessions.get_by_ref(session.ref, touch=True) or session
-    found.tokens["ticket"], found.key = session, bearer.key
-
-
-async def _by_cookie(
-    sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
-) -> None:
-    what = await _take_token(sessions, presented, identity, value, found, touch)
-    if isinstance(what, Session):
-        found.live_cookie = True
-        return
-    found.invalid = found.invalid or what
-    if what is None or what.reason != RENEWED:
-        # A renewed token is refused, and the cookie left alone: its successor may be on its way to the client.
-        found.unknown_cookie = True
-
-
-async def _by_token(
-    sessions: SessionList, presented: Presented, identity: str, value: str, found: Recognised, touch: bool
-) -> None:
-    what = await _take_token(sessions, presented, identity, value, found, touch)
-    if not isinstance(what, Session):
-        found.invalid = what
-        raise InvalidToken(found, what)
+    found.take("ticket", session, bearer.key)
 
 
 async def _take_token(
@@ -164,7 +178,7 @@ async def _take_token(
     token = SessionId.presented_token(value)
     what = None if token is None else await _find_token(sessions, presented, token, touch)
     if token is not None and isinstance(what, Session):
-        found.take(identity, what, token)
+        found.take(identity, what, token.key)
     else:
         found.invalid_identity = identity
     return what
@@ -182,7 +196,7 @@ async def _find_token(
     sessions: SessionList, presented: Presented, token: SessionId, touch: bool
 ) -> Session | Tombstone | None:
     drift = sessions.settings.drift
-    may_refuse = not {drift.ip, drift.user_agent}.isdisjoint({"prefix", "strict"})
+    may_refuse = drift.ip in _REFUSING or drift.user_agent in _REFUSING
     session = await sessions.find(token, touch=touch and not may_refuse)
     if not isinstance(session, Session):
         return session
@@ -197,7 +211,7 @@ def _at_home(sessions: SessionList, session: Session, presented: Presented) -> b
     """Apply the drift policy: may this session be used from here, with this browser?"""
     drift, record = sessions.settings.drift, session.record
     browser = shortened(presented.user_agent)
-    if record.remote_ip == presented.remote_ip and record.user_agent == browser:
+    if record.user_agent == browser and record.remote_ip == presented.remote_ip:
         return True  # as nearly always
     here = bucket(presented.remote_ip, sessions.settings.ipv6_prefix)
     drifts = {

@@ -34,7 +34,7 @@ class Patience:
         self._seconds = seconds
         self._now = now
         self._used = 0.0
-        self._since = now()
+        self._since = 0.0  # of no account before anything is used
         self._waiting = 0
 
     def enter(self) -> None:

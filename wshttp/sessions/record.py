@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 from wshttp.errors import UnknownReason
 from wshttp.sessions.data import Json
@@ -34,46 +36,103 @@ RENEWED: Final = "renewed"
 """Not the end of a session, but of a token: what a tombstone says of one that was changed at log-in."""
 
 
-@dataclass(slots=True, eq=False)
+RECORD_FIELDS: Final = (
+    "ref",
+    "key",
+    "identity",
+    "remote_ip",
+    "bucket",
+    "created_at",
+    "last_access_at",
+    "idle_timeout",
+    "absolute_timeout",
+    "restarted_at",
+    "user",
+    "roles",
+    "version",
+    "user_agent",
+    "start",
+    "data",
+    "size",
+    "starting",
+    "revision",
+    "warned",
+    "reason",
+)
+"""In the order in which `Record` takes them."""
+
+
 class Record:
     """A session's state. Times are seconds on the store's clock (`Store.now`).
 
     The memory store hands out its own live object; others hand out a copy, which is as it was. Only a store writes to it.
     """
 
-    ref: str
-    key: bytes
-    """The SHA-256 of the id."""
-    identity: str
-    """Which rule recognises the client: `ip`, `credentials`, `cookie`, `header`, `url` or `app`."""
-    remote_ip: str
-    bucket: str
-    created_at: float
-    last_access_at: float
-    idle_timeout: float
-    """Seconds; 0 is none."""
-    absolute_timeout: float
-    """Seconds since `restarted_at`; 0 is none."""
-    restarted_at: float
-    """When both time-outs last began: creation or log-in."""
-    user: str | None = None
-    roles: tuple[str, ...] = ()
-    version: str = ""
-    """Of the credential that `user` logged in with."""
-    user_agent: str | None = None
-    start: dict[str, Json] | None = None
-    """The start parameters: what a successor may be started with."""
-    data: dict[str, Json] = field(default_factory=dict)
-    size: int = 0
-    """Bytes of `data` as JSON."""
-    starting: bool = False
-    """Its start is still owed: nobody but the start's own callbacks works on it yet."""
-    revision: int = 0
-    """Grows with every change and touch: of two copies, the one with the higher is the newer."""
-    warned: bool = False
-    """The warning for the current deadline has been given."""
-    reason: Reason | None = None
-    """Set once, at the end."""
+    __slots__ = RECORD_FIELDS
+
+    def __init__(
+        self,
+        ref: str,
+        key: bytes,
+        identity: str,
+        remote_ip: str,
+        bucket: str,
+        created_at: float,
+        last_access_at: float,
+        idle_timeout: float,
+        absolute_timeout: float,
+        restarted_at: float,
+        user: str | None = None,
+        roles: tuple[str, ...] = (),
+        version: str = "",
+        user_agent: str | None = None,
+        start: dict[str, Json] | None = None,
+        data: dict[str, Json] | None = None,
+        size: int = 0,
+        starting: bool = False,
+        revision: int = 0,
+        warned: bool = False,
+        reason: Reason | None = None,
+    ) -> None:
+        self.ref = ref
+        self.key = key
+        """The SHA-256 of the id."""
+        self.identity = identity
+        """Which rule recognises the client: `ip`, `credentials`, `cookie`, `header`, `url` or `app`."""
+        self.remote_ip = remote_ip
+        self.bucket = bucket
+        self.created_at = created_at
+        self.last_access_at = last_access_at
+        self.idle_timeout = idle_timeout
+        """Seconds; 0 is none."""
+        self.absolute_timeout = absolute_timeout
+        """Seconds since `restarted_at`; 0 is none."""
+        self.restarted_at = restarted_at
+        """When both time-outs last began: creation or log-in."""
+        self.user = user
+        self.roles = roles
+        self.version = version
+        """Of the credential that `user` logged in with."""
+        self.user_agent = user_agent
+        self.start = start
+        """The start parameters: what a successor may be started with."""
+        self.data: dict[str, Json] = {} if data is None else data
+        self.size = size
+        """Bytes of `data` as JSON."""
+        self.starting = starting
+        """Its start is still owed: nobody but the start's own callbacks works on it yet."""
+        self.revision = revision
+        """Grows with every change and touch: of two copies, the one with the higher is the newer."""
+        self.warned = warned
+        """The warning for the current deadline has been given."""
+        self.reason = reason
+        """Set once, at the end."""
+
+    def copy(self) -> Record:
+        """Return it as it is now. Values in its data are never changed in place, and are shared."""
+        copy = Record(*_values_of(self))
+        copy.data = dict(self.data)
+        return copy
 
     @property
     def idle_deadline(self) -> float:
@@ -107,8 +166,10 @@ class Record:
         return Reason.IDLE if self.idle_deadline <= self.absolute_deadline else Reason.ABSOLUTE
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+_values_of: Final[Callable[[Record], tuple[Any, ...]]] = attrgetter(*RECORD_FIELDS)
+
+
+class Tombstone(NamedTuple):
     """What is left of an ended session, or of a renewed token, for a while. No data."""
 
     ref: str
@@ -117,7 +178,7 @@ class Tombstone:
     start: dict[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """One owed callback; the id stays the same when it is delivered again."""
 
@@ -135,7 +196,7 @@ class Event:
     """Of a scheduled event."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ended:
     """A session that ended, with the last data, and the ledger's entry for it."""
 

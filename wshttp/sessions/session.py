@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from wshttp.errors import InvalidValue, SessionEnded
-from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled
+from wshttp.sessions.changes import ABSENT, Changes, Conflict, Scheduled, check_size
 from wshttp.sessions.data import Json, checked, checked_key, checked_seconds
 from wshttp.sessions.ids import SessionId, new_event_id
 from wshttp.sessions.record import Reason, Record
@@ -145,11 +145,8 @@ class Session(MutableMapping[str, Json]):
     def __repr__(self) -> str:
         return f"<Session {self.ref} {self.identity}{f' {self.record.user!r}' if self.record.user else ''}>"
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
+    __eq__ = object.__eq__  # a session is itself, whatever data it has
+    __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
         """Be true, also while empty: `if session` asks whether there is one."""
@@ -165,9 +162,7 @@ class Session(MutableMapping[str, Json]):
         return unit
 
     def _pending(self) -> Pending:
-        unit = self.unit()
-        unit.require_current(self.record)
-        return unit.pending(self)
+        return (current_unit() or self.unit()).pending(self)
 
     def _require_current(self) -> None:
         unit = current_unit()
@@ -175,12 +170,9 @@ class Session(MutableMapping[str, Json]):
             unit.require_current(self.record)
 
     def _writable(self) -> Pending:
-        self._require_alive()
-        return self._pending()
-
-    def _require_alive(self) -> None:
         if self.record.reason is not None:
             raise SessionEnded(self.ref, self.record.reason)
+        return self._pending()
 
     def __getitem__(self, key: str) -> Json:
         value = self._pending().read(key, self.record.data)
@@ -188,10 +180,15 @@ class Session(MutableMapping[str, Json]):
             raise KeyError(key)
         return value
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or `default` where there is none."""
+        value = self._pending().read(key, self.record.data)
+        return default if value is ABSENT else value
+
     def __setitem__(self, key: str, value: Json) -> None:
         pending = self._writable()
         key, value = checked_key(key), checked(value)
-        self._sessions.check_size(self.record, key, value)
+        check_size(self.record, key, value, self._sessions.settings.max_data)
         pending.write(key, value)
 
     def __delitem__(self, key: str) -> None:
@@ -220,14 +217,12 @@ class Session(MutableMapping[str, Json]):
 
         An absent key counts as 0. Raises `InvalidValue` where there is no number, `SessionEnded`, and in `lock` `LockLost`.
         """
-        self._require_alive()
+        pending, key = self._writable(), checked_key(key)
+        if key in pending.changed:
+            await self.unit().commit()
         unit = self.unit()
-        unit.require_current(self.record)
-        if unit.has_changed(self, key):
-            await unit.commit()
-            unit = self.unit()
         return await self._sessions.increment(
-            self, checked_key(key), by, session_key=unit.key_of(self.ref), lock=unit.locks.get(self)
+            self, key, by, session_key=unit.key_of(self.ref), lock=unit.locks.get(self)
         )
 
     def update(self, key: str, function: Callable[[Json], Json] = MISSING, default: Json = None) -> Awaitable[Json]:  # type: ignore[override]  # DESIGN gives the word to the atomic change of one key
@@ -260,9 +255,9 @@ class Session(MutableMapping[str, Json]):
         """Write what this request, message or callback (outside of them: anybody) has changed. Raises `SessionEnded`."""
         await self.unit().commit()
 
-    async def apply(self, changes: Changes) -> None:
+    def apply(self, changes: Changes) -> Coroutine[Any, Any, None]:
         """Write changes as one atomic step; what `commit` and the unit of work do."""
-        await self._sessions.apply(self, changes)
+        return self._sessions.apply(self, changes)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -287,13 +282,13 @@ class Session(MutableMapping[str, Json]):
         pending.scheduled.append(scheduled)
         return scheduled.event_id
 
-    async def touch(self) -> None:
+    def touch(self) -> Coroutine[Any, Any, None]:
         """Move the idle deadline. Raises `SessionEnded`."""
-        await self._sessions.reload(self, touch=True)
+        return self._sessions.reload(self, touch=True)
 
-    async def refresh(self) -> None:
+    def refresh(self) -> Coroutine[Any, Any, None]:
         """Read what others have written since. Raises `SessionEnded`."""
-        await self._sessions.reload(self)
+        return self._sessions.reload(self)
 
     async def store_back(self) -> None:
         """Wait until the store that failed is worth another try: while it is away, and a moment at least."""

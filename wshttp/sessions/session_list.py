@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -29,17 +30,18 @@ from wshttp.errors import (
     SessionExists,
     StoreUnavailable,
     UsageError,
-    nearest,
 )
+from wshttp.sessions import walks
 from wshttp.sessions.callbacks import Callbacks, current_event
 from wshttp.sessions.changes import ABSENT, Changes, difference, merge, sum_for_increment
 from wshttp.sessions.clock import Clock, SystemClock
-from wshttp.sessions.data import Json, checked, checked_seconds, encoded_size
+from wshttp.sessions.data import Json, encoded_size
 from wshttp.sessions.decorators import SessionDecorators
 from wshttp.sessions.deliveries import BACKLOG
-from wshttp.sessions.draft import Draft
+from wshttp.sessions.draft import Draft, checked_roles, draft_of, drafted, record_of
 from wshttp.sessions.happenings import Happenings
-from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId, new_ref
+from wshttp.sessions.ids import TOKEN_IDENTITIES, SessionId
+from wshttp.sessions.lease import Lease
 from wshttp.sessions.lifecycle import Lifecycle, facts
 from wshttp.sessions.notifier import Notifier
 from wshttp.sessions.outage import Outage
@@ -47,23 +49,19 @@ from wshttp.sessions.record import RENEWED, Ended, Reason, Record, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.slices import Slices
 from wshttp.sessions.statistics import Statistics
-from wshttp.sessions.store import Created, Due, Exists, Full, Holder, Limits, Owed, Store
+from wshttp.sessions.store import Created, Exists, Full, Holder, Limits, Store
+from wshttp.sessions.sweeper import Sweeper
 from wshttp.sessions.unit_of_work import UnitOfWork, current_unit
-
-SWEEP_INTERVAL: Final = 0.25
-"""Seconds between looks at what is due; with the calendar's interval an end is at most half a second late."""
 
 START_INTERVAL: Final = 0.05
 """Seconds between looks at a session that another node is starting."""
 
+RECENT: Final = 1024
+"""Sessions whose `Session` outlasts a request, those made last: to make one anew takes a fifth of the time that a request
+that counts in its session spends on that (own measurement)."""
+
 MOST_OWED: Final = 100_000
 """Sessions with callbacks that have not run, from which on none is created, where `session.max_sessions` is 0."""
-
-_SLICE: Final = 16
-"""Sessions taken from the store at a time: they are dealt with in one go, which takes most of a slice (`SLICE`)."""
-
-_OPTIONS: Final = {field.name for field in fields(Draft)} - {"remote_ip", "identity", "user"}
-"""What `create` takes besides its own parameters."""
 
 T = TypeVar("T")
 
@@ -102,14 +100,14 @@ class SessionList(SessionDecorators):
         self._clock = clock or SystemClock()
         self._store_timeout = store_timeout
         self._known: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._recent: OrderedDict[str, Session] = OrderedDict()
         self._pinned: dict[str, Session] = {}
         self._releases: dict[Session, asyncio.Future[None]] = {}
         self._slices = Slices()
         self.happenings = Happenings(self._clock)
         self._lifecycle = Lifecycle(store, self.callbacks, self.statistics, self._slices, self.happenings)
-        self._sweeper: asyncio.Task[None] | None = None
-        self._heart: asyncio.Task[None] | None = None
-        self._sweeps = 0
+        self._sweeper = Sweeper(store, self._lifecycle, self._slices, self.statistics, self._adopt, self._conclude)
+        self._lease = Lease(store)
         self._closing = False
 
     def use(self, settings: SessionSettings) -> None:
@@ -133,22 +131,20 @@ class SessionList(SessionDecorators):
                 await self.store.close()
                 raise
         self._closing = False
-        if self.store.lease:
-            self._heart = asyncio.create_task(self._beat_for_ever())
+        self._lease.begin()
         if sweep:
             self.begin_sweeping()
 
     def begin_sweeping(self) -> None:
         """Do from now on what time brings, and what others have left undone."""
-        if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep_for_ever())
+        self._sweeper.begin()
 
     async def close(self, timeout: float = 10.0) -> int:
         """Drain, and close the store; returns what `drain` does."""
         undelivered = await self.drain(timeout)
-        await _stopped(self._heart)
-        self._heart = None
+        await self._lease.stop()
         await self.store.close()
+        self._recent.clear()
         self._known.clear()  # what others do to the sessions meanwhile is not known here
         self._pinned.clear()
         return undelivered
@@ -160,12 +156,10 @@ class SessionList(SessionDecorators):
         None is created from now on: `create` raises `StoreUnavailable`.
         """
         self._closing = True
-        await _stopped(self._sweeper)
-        self._sweeper = None
+        await self._sweeper.stop()
         if not self.store.outlives_process:
             await self.end_all(reason=Reason.SHUTDOWN)
-            while due := await self.store.take_due(_SLICE):  # those that were over already
-                self._deliver(due)
+            await self._sweeper.take_rest()  # those that were over already
         settled = await self.settled(timeout)
         undelivered = 0 if settled else self._lifecycle.undelivered
         await self._lifecycle.stop()
@@ -180,7 +174,7 @@ class SessionList(SessionDecorators):
     @property
     def busy(self) -> bool:
         """Whether callbacks are owed, or what time has brought is just being taken from the store."""
-        return self._sweeps > 0 or self._lifecycle.busy
+        return self._sweeper.busy or self._lifecycle.busy
 
     @property
     def notifier(self) -> Notifier:
@@ -205,7 +199,7 @@ class SessionList(SessionDecorators):
 
     def ip_id(self, remote_ip: str) -> SessionId:
         """Return the id of an address' anonymous session."""
-        return SessionId.ip(self._bucket(remote_ip))
+        return SessionId.ip(bucket(remote_ip, self.settings.ipv6_prefix))
 
     def credentials_id(self, user: str, version: str, remote_ip: str) -> SessionId:
         """Return the id of the session of a verified user at an address."""
@@ -224,15 +218,17 @@ class SessionList(SessionDecorators):
         Raises `StoreUnavailable`, also when another caller is still starting it.
         """
         found = await self.find(id, touch=touch and remote_ip is None)
-        if not isinstance(found, Session) or remote_ip is None:
-            return found if isinstance(found, Session) else None
+        if not isinstance(found, Session):
+            return None
+        if remote_ip is None:
+            return found
         if found.record.bucket != self._bucket(remote_ip):
             return None  # and not touched: who comes from elsewhere does not keep it alive
         return await self.get_by_ref(found.ref, touch=touch)
 
     async def find(self, id: SessionId | str, *, touch: bool = True) -> Session | Tombstone | None:
         """Find a session, or what is left of it."""
-        session_id = _as_id(id)
+        session_id = id if isinstance(id, SessionId) else SessionId.app(id)
         over: str | None = None
         while True:
             found = await self.store.load(session_id.key, touch=touch)
@@ -240,8 +236,10 @@ class SessionList(SessionDecorators):
                 return found
             if found.reason is not None:
                 return None  # no store keeps such a life; to look again would not change it
-            session = await self._started(self._adopt(found, session_id))
-            if session.ended is None and session.record.key == session_id.key:
+            session = self._adopt(found, session_id)
+            if session.starting is not None or session.record.starting:
+                await self._started(session)
+            if session.record.reason is None and session.record.key == session_id.key:
                 return session  # else it has ended, or was renewed, while it started
             if session.ended is not None and session.ref == over:  # a failover has brought back what had ended
                 return Tombstone(session.ref, session.ended, session.record.start)
@@ -252,7 +250,8 @@ class SessionList(SessionDecorators):
         record = await self.store.load_ref(ref, touch=touch)
         if record is None:
             return None
-        session = await self._started(self._adopt(record))
+        session = self._adopt(record)
+        await self._started(session)
         return session if session.ended is None else None
 
     async def lives(self, ref: str) -> bool:
@@ -278,10 +277,9 @@ class SessionList(SessionDecorators):
         """Count live sessions, in all or of a user or an address (IPv6: prefix)."""
         return await self.store.count(user, None if remote_ip is None else self._bucket(remote_ip))
 
-    async def scan(self, *, user: str | None = None, remote_ip: str | None = None) -> AsyncIterator[Session]:
+    def scan(self, *, user: str | None = None, remote_ip: str | None = None) -> AsyncIterator[Session]:
         """Go through live sessions, in no particular order; each that lives throughout comes once."""
-        async for record in self._records(user, remote_ip):
-            yield self._adopt(record)
+        return walks.adopted(self._records(user, remote_ip), self._adopt)
 
     async def page(
         self, cursor: str = "", *, user: str | None = None, remote_ip: str | None = None, maximum: int = 100
@@ -295,35 +293,42 @@ class SessionList(SessionDecorators):
         records, cursor = await self.store.scan(cursor, user=user, bucket=where, maximum=maximum)
         return [self._adopt(record) for record in records], cursor
 
-    async def _records(self, user: str | None, remote_ip: str | None) -> AsyncIterator[Record]:
-        where, cursor = None if remote_ip is None else self._bucket(remote_ip), ""
-        while True:
-            records, cursor = await self.store.scan(cursor, user=user, bucket=where, maximum=_SLICE)
-            for record in records:
-                yield record
-            if not cursor:
-                return
-            await self._slices.pause()
+    def _records(self, user: str | None, remote_ip: str | None) -> AsyncIterator[Record]:
+        return walks.records(self.store, self._slices, user, None if remote_ip is None else self._bucket(remote_ip))
 
     def _bucket(self, remote_ip: str) -> str:
         return bucket(remote_ip, self.settings.ipv6_prefix)
 
     def _adopt(self, record: Record, session_id: SessionId | None = None) -> Session:
         """Return this process' one `Session` for a record."""
-        session = self._known.get(record.ref)
+        session = self._recent.get(record.ref)
         if session is None:
-            session = self._known[record.ref] = Session(record, self, session_id)
-        _update(session, record)
+            session = self._known.get(record.ref)
+        if session is None:
+            session = Session(record, self, session_id)
+            self._keep(session)
+        if session.record is not record:
+            _update(session, record)
         if session_id is not None and session_id.key == session.record.key:  # else renewed, while this was under way
             session.id = session_id
         return session
 
-    async def _started(self, session: Session) -> Session:
+    def _keep(self, session: Session) -> None:
+        """Have this be the `Session` of its ref, for as long as anybody works on it, and some time longer."""
+        self._known[session.ref] = session
+        if self.store.outlives_process or session.ended is not None:
+            return  # a copy of a record may be out of date: who comes next is to see what there is
+        self._recent[session.ref] = session
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+
+    async def _started(self, session: Session) -> None:
         """Wait for `on_session_start`, unless this is called from within the session's own callback."""
+        if (session.starting is None and not session.record.starting) or session.ended is not None:
+            return
         event = current_event()
-        is_starting = session.starting is not None or session.record.starting
-        if not is_starting or session.ended is not None or (event is not None and event.ref == session.ref):
-            return session
+        if event is not None and event.ref == session.ref:
+            return
         try:
             async with asyncio.timeout(self._store_timeout or None):
                 if session.starting is not None:
@@ -332,7 +337,6 @@ class SessionList(SessionDecorators):
                     await self._started_elsewhere(session)
         except TimeoutError:
             raise StoreUnavailable("the session is still starting") from None
-        return session
 
     async def _started_elsewhere(self, session: Session) -> None:
         """Wait while another node delivers a session's start, or until a dead node's start is delivered here."""
@@ -361,7 +365,8 @@ class SessionList(SessionDecorators):
         self._pinned.pop(ref, None)
         session = self._known.get(ref)
         if session is not None and session.ended is None and reason is not None:
-            session.record = replace(session.record, reason=reason)
+            session.record = session.record.copy()
+            session.record.reason = reason
 
     @property
     def pinned(self) -> Mapping[str, Session]:
@@ -409,12 +414,12 @@ class SessionList(SessionDecorators):
         `DataTooLarge`, `StoreUnavailable`.
         """
         session_id = SessionId.new_token() if id is None else _as_id(id)
-        draft = self._draft(session_id, remote_ip, user, identity, options)
+        draft = drafted(self.settings, session_id, remote_ip, user, identity, options)
         await self._callbacks_keep_up()
         instead = await self._ask(draft)
         if instead is not None:
             return instead
-        created = await self._create_in_store(self._record(session_id, draft), replace)
+        created = await self._create_in_store(record_of(draft, self.settings, session_id, self.store.now()), replace)
         session = self._adopt(created.record, session_id)
         if isinstance(created, Created):
             await self._begin(session, created)
@@ -434,8 +439,8 @@ class SessionList(SessionDecorators):
         `await session.release()` is its `create`; unreleased, it vanishes. Options as for `create`.
         """
         session_id = SessionId.new_token() if id is None else _as_id(id)
-        draft = self._draft(session_id, remote_ip, user, identity, options)
-        session = Session(self._record(session_id, draft), self, session_id)
+        draft = drafted(self.settings, session_id, remote_ip, user, identity, options)
+        session = Session(record_of(draft, self.settings, session_id, self.store.now()), self, session_id)
         session.temporary = True
         return session
 
@@ -462,7 +467,7 @@ class SessionList(SessionDecorators):
                 record = await self.store.apply(session.ref, changes, self.settings.max_data)
         finally:
             session.temporary, session.record = False, record
-            self._known[session.ref] = session
+            self._keep(session)
             if isinstance(created, Created):
                 await self._begin(session, created)
         if own.reason is not None:  # it was ended while the store took it in
@@ -476,7 +481,7 @@ class SessionList(SessionDecorators):
         """
         await self._callbacks_keep_up()
         _require_alive(session)
-        draft, before = _draft_of(session.record), replace(session.record, data=dict(session.record.data))
+        draft, before = draft_of(session.record), session.record.copy()
         if await self._ask(draft) is not None:
             raise Forbidden("the application has another session in its place")
         changed_meanwhile = difference(session.record, before)
@@ -490,7 +495,7 @@ class SessionList(SessionDecorators):
         _require_alive(session)
         if session.id is None:
             raise ValueError("a temporary session without an id")
-        record = self._record(session.id, draft)
+        record = record_of(draft, self.settings, session.id, self.store.now())
         record.ref = session.ref
         session.record = record
         return record
@@ -514,40 +519,6 @@ class SessionList(SessionDecorators):
         if decision is False:
             raise Forbidden("the application refused to start a session")
         return decision if isinstance(decision, Session) else None
-
-    def _draft(
-        self, session_id: SessionId, remote_ip: str, user: str | None, identity: str | None, options: dict[str, Any]
-    ) -> Draft:
-        timeouts = {"idle_timeout": self.settings.idle_timeout, "absolute_timeout": self.settings.absolute_timeout}
-        for name in options.keys() - _OPTIONS:
-            raise UsageError(f"a session has no option {name!r}{nearest(name, sorted(_OPTIONS))}")
-        given = {name: value for name, value in options.items() if value is not None}
-        kind = "app" if session_id.kind == "token" else session_id.kind
-        return Draft(remote_ip, identity or kind, user, **(timeouts | given))
-
-    def _record(self, session_id: SessionId, draft: Draft) -> Record:
-        if session_id.kind == "ip" and draft.user is not None:
-            raise UsageError("an address is no secret: the session of an address carries no user")
-        now = self.store.now()
-        record = Record(
-            ref=new_ref(),
-            key=session_id.key,
-            identity=draft.identity,
-            remote_ip=draft.remote_ip,
-            bucket=self._bucket(draft.remote_ip),
-            created_at=now,
-            last_access_at=now,
-            restarted_at=now,
-            idle_timeout=checked_seconds(draft.idle_timeout),
-            absolute_timeout=checked_seconds(draft.absolute_timeout),
-            user=draft.user,
-            roles=_checked_roles(draft.roles),
-            version=draft.version,
-            user_agent=draft.user_agent,
-            start=checked(draft.start) or None,
-        )
-        merge(record, Changes(checked(draft.data)), self.settings.max_data)
-        return record
 
     async def _create_in_store(self, record: Record, replace: bool) -> Created | Exists:
         async def attempt(limits: Limits) -> Created | Exists | Full:
@@ -603,13 +574,14 @@ class SessionList(SessionDecorators):
                 _require_alive(session)
                 session.record.last_access_at = self.now()
             return
-        record = await self.store.load_ref(session.ref, touch=touch)
+        record = await self.store.load_ref(session.record.ref, touch=touch)
         if record is None:
             raise SessionEnded(session.ref, session.record.reason)
-        _update(session, record)
+        if session.record is not record:
+            _update(session, record)
 
     async def renew(
-        self, session: Session, *, user: str | None = None, roles: tuple[str, ...] = (), version: str = ""
+        self, session: Session, *, user: str | None = None, roles: Iterable[str] = (), version: str = ""
     ) -> None:
         """Log a user in: new token (`session.id`), same ref; both time-outs restart; sockets close with 4000, to come back.
 
@@ -620,7 +592,7 @@ class SessionList(SessionDecorators):
         """
         unit = current_unit() or UnitOfWork()
         holder = Holder(unit.key_of(session.ref) or session.record.key, session.record.user)
-        roles = _checked_roles(roles)
+        held_roles = checked_roles(roles)
         if session.identity == "ip" and user is not None:
             raise UsageError("an address is no secret: the session of an address carries no user")
         holds_token = session.id.kind == "token" if session.id else session.identity in TOKEN_IDENTITIES
@@ -629,7 +601,7 @@ class SessionList(SessionDecorators):
         try:
             renewed = await self._under_limits(
                 lambda limits: self.store.renew(
-                    session.ref, key, limits, user=user, roles=roles, version=version, holder=holder
+                    session.ref, key, limits, user=user, roles=held_roles, version=version, holder=holder
                 )
             )
         except SessionEnded as error:
@@ -652,15 +624,17 @@ class SessionList(SessionDecorators):
         if self.store.outlives_process:  # and may fall silent: who asks again says that it is the same change
             changes.token = changes.token or secrets.token_hex(12)
         try:
-            _update(session, await self.store.apply(session.ref, changes, self.settings.max_data))
+            record = await self.store.apply(session.record.ref, changes, self.settings.max_data)
         except SessionEnded as error:
             raise SessionEnded(session.ref, session.record.reason or error.reason) from None
+        if session.record is not record:
+            _update(session, record)
         if changes.idle_timeout is not None or changes.absolute_timeout is not None:
             self.notifier.changed(session.record)
 
     async def increment(
-        self, session: Session, key: str, by: float, *, session_key: bytes | None = None, lock: str | None = None
-    ) -> float:
+        self, session: Session, key: str, by: Json, *, session_key: bytes | None = None, lock: str | None = None
+    ) -> int | float:
         """Add to a number, atomically; parameters and errors as those of `Store.increment`."""
         if session.temporary:
             total = sum_for_increment(session.record.data.get(key, ABSENT), by)
@@ -674,16 +648,6 @@ class SessionList(SessionDecorators):
             raise SessionEnded(session.ref, session.record.reason or error.reason) from None
         session.record.data[key] = total
         return total
-
-    def check_size(self, record: Record, key: str, value: Json) -> None:
-        """Raise `DataTooLarge` if this value makes a session too large; what others write meanwhile is checked at the commit."""
-        maximum = self.settings.max_data
-        if not maximum:
-            return
-        before = encoded_size(key, record.data[key]) if key in record.data else 0
-        size = record.size - before + encoded_size(key, value)
-        if size > max(maximum, record.size):  # one that a lowered limit made too large may shrink
-            raise DataTooLarge(size, maximum)
 
     def check_event_size(self, name: str, data: Json) -> None:
         """Raise `DataTooLarge` if a scheduled event is larger than a session's data may be."""
@@ -772,18 +736,14 @@ class SessionList(SessionDecorators):
             count += await self._end_without_waiting(record.ref, Reason(reason))
         return count
 
-    async def end_each(
-        self, sessions: Iterable[Session], reason: Reason | str = Reason.ADMIN
-    ) -> AsyncIterator[Session]:
+    def end_each(self, sessions: Iterable[Session], reason: Reason | str = Reason.ADMIN) -> AsyncIterator[Session]:
         """End these, and yield each that it was this call that ended; their sockets are told meanwhile and afterwards.
 
         Raises `StoreUnavailable`; whether the one after the last that was yielded has ended, nobody knows then.
         """
-        for session in sessions:
-            if await self._end_without_waiting(session.ref, Reason(reason)):
-                yield session
-            await self._slices.pause()
-            await self._lifecycle.room()
+        return walks.ended(
+            sessions, lambda ref: self._end_without_waiting(ref, Reason(reason)), self._slices, self._lifecycle
+        )
 
     async def _end_without_waiting(self, ref: str, reason: Reason) -> bool:
         ended = await self.store.end(ref, reason)
@@ -793,91 +753,18 @@ class SessionList(SessionDecorators):
 
     async def sweep(self) -> int:
         """Do what time has brought: ends, warnings, scheduled events. Returns the number of ends; costs only what is due."""
-        count = 0
-        async for _ in self.end_due():
-            count += 1
-        return count
+        return await self._sweeper.sweep()
 
-    async def end_due(self) -> AsyncIterator[Session]:
+    def end_due(self) -> AsyncIterator[Session]:
         """Do what time has brought, as `sweep` does, and yield each session that it has ended."""
-        self._sweeps += 1
-        try:
-            await self._lifecycle.settle_again()
-            while due := await self.store.take_due(_SLICE):
-                self._deliver(due)
-                for ended in due.ended:
-                    yield self._adopt(ended.record)
-                await self._slices.pause()
-                await self._lifecycle.room()
-        finally:
-            self._sweeps -= 1
-
-    def _deliver(self, due: Due) -> None:
-        for owed in due.owed:
-            self._deliver_again(owed)
-        for record in due.expiring:
-            self._lifecycle.warn(self._adopt(record))
-        for record, event in due.scheduled:
-            self._lifecycle.fire(self._adopt(record), event)
-        for ended in due.ended:
-            if self.statistics.on_lateness:
-                self.statistics.on_lateness(max(0.0, self.now() - ended.record.deadline))
-            self._conclude(ended)
-
-    def _deliver_again(self, owed: Owed) -> None:
-        """Deliver what others have left undone; its event says how often it was tried."""
-        session = self._adopt(owed.record)
-        match owed.event.kind:
-            case "start":
-                self._lifecycle.start(session, owed.event)
-            case "end" if owed.event.attempt == 1 and owed.event.reason is not None:
-                self._lifecycle.finish(session, owed.event, owed.event.reason)
-            case "end":
-                self._conclude(Ended(owed.record, owed.event))
-            case _:
-                self._lifecycle.fire(session, owed.event)
-
-    async def _sweep_for_ever(self) -> None:
-        is_away = False
-        while True:
-            try:
-                await self.sweep()
-                is_away = False
-            except StoreUnavailable as error:
-                if not is_away:
-                    log.warning("a sweep failed; it goes on when the store is back: %s", error)
-                is_away = True
-            except Exception:
-                log.exception("a sweep failed; the next one follows")
-            await asyncio.sleep(SWEEP_INTERVAL)
-
-    async def _beat_for_ever(self) -> None:
-        """Renew this node's lease, in time for two more tries."""
-        is_away = False
-        while True:
-            await asyncio.sleep(self.store.lease / 3)
-            try:
-                if not await self.store.renew_lease():
-                    log.warning("the lease was lost; others may deliver again what this node was delivering")
-                is_away = False
-            except StoreUnavailable as error:
-                if not is_away:
-                    log.warning("the lease could not be renewed; it is tried on until the store is back: %s", error)
-                is_away = True
-            except Exception:
-                log.exception("the lease could not be renewed; the next try follows")
+        return self._sweeper.end_due()
 
     def _conclude(self, ended: Ended) -> asyncio.Future[None]:
         """Carry out an end that the store has decided. The future is done when the session's sockets are told."""
         session = self._adopt(ended.record)
+        self._recent.pop(session.ref, None)
         self._pinned.pop(session.ref, None)
         return self._lifecycle.conclude(session, ended.event, elsewhere=ended.elsewhere)
-
-
-def _draft_of(record: Record) -> Draft:
-    """Return what a temporary session is to be created from."""
-    shared = {each.name: getattr(record, each.name) for each in fields(Draft)}
-    return Draft(**shared | {"start": checked(record.start or {}), "data": checked(record.data)})
 
 
 def _update(session: Session, record: Record) -> None:
@@ -887,24 +774,9 @@ def _update(session: Session, record: Record) -> None:
         session.record = record
 
 
-async def _stopped(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 def _require_alive(session: Session) -> None:
     if session.ended is not None:
         raise SessionEnded(session.ref, session.ended)
-
-
-def _checked_roles(roles: Iterable[str]) -> tuple[str, ...]:
-    """Return roles, or raise `InvalidValue` for what no store can keep."""
-    found = tuple(roles)
-    for role in found:
-        if not isinstance(role, str):
-            raise InvalidValue(f"a role is text, not {type(role).__name__}")
-    return found
 
 
 def _as_id(given: SessionId | str) -> SessionId:

@@ -43,14 +43,14 @@ Times are seconds on the store's own clock, `now()`; the only clock across nodes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Owed:
     """An entry of the ledger that somebody else was to deliver, and its session: with the last data, if that has ended."""
 
@@ -63,7 +63,7 @@ MAX_VICTIMS: Final = 16
 exceeded, each that comes brings it nearer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """How many sessions there may be; 0 is no limit."""
 
@@ -76,11 +76,11 @@ class Limits:
 
     def without(self, setting: str) -> Limits:
         """Return the same limits but for one, by the name of its setting."""
-        values = {name: getattr(self, name) for name in self.__slots__} | {setting.removeprefix("session."): 0}
-        return Limits(**values)
+        without: dict[str, Any] = {setting.removeprefix("session."): 0}
+        return replace(self, **without)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Created:
     """A new life, the entry for its start, and who had to go for it."""
 
@@ -89,14 +89,14 @@ class Created:
     ended: list[Ended] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exists:
     """There is a live session under this key."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Full:
     """A limit is reached: the setting's name and its value."""
 
@@ -104,7 +104,7 @@ class Full:
     maximum: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Holder:
     """Who a session is renewed for: who holds it under this key, as this user."""
 
@@ -112,7 +112,7 @@ class Holder:
     user: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Renewed:
     """The session under its new key and user, and who had to go for it."""
 
@@ -120,7 +120,7 @@ class Renewed:
     ended: list[Ended] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass
 class Due:
     """What time has brought."""
 

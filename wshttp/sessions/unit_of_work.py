@@ -6,52 +6,66 @@ The unit of work in force is found through the context, so it follows a handler 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from wshttp.errors import SessionEnded, StoreUnavailable
 from wshttp.sessions.changes import ABSENT, Changes, Scheduled, encoded_text, same
-from wshttp.sessions.data import Json, checked, is_container
+from wshttp.sessions.data import CONTAINERS, Json, checked
 from wshttp.sessions.record import RENEWED, Record
+from wshttp.sessions.tracked import tracked
 
 if TYPE_CHECKING:
     from wshttp.sessions.session import Session
 
 _current: ContextVar[UnitOfWork | None] = ContextVar("wshttp_unit_of_work", default=None)
 
-
-def current_unit() -> UnitOfWork | None:
-    """Return the unit of work in force, or `None` outside of any."""
-    return _current.get()
+current_unit: Final[Callable[[], UnitOfWork | None]] = _current.get
+"""Return the unit of work in force, or `None` outside of any."""
 
 
-@dataclass(slots=True)
 class Pending:
     """One unit's view of one session: its own changes over the committed data."""
 
-    session: Session
-    view: dict[str, Json] = field(default_factory=dict)
-    """By key: what was written (`ABSENT`: deleted), and the containers that were read, which may be changed in place."""
-    changed: set[str] = field(default_factory=set)
-    """The keys of `view` that differ from what was read."""
-    sources: dict[str, Json] = field(default_factory=dict)
-    """By key: the committed container that the one in `view` is a copy of."""
-    under_way: list[Changes] = field(default_factory=list)
-    """Commits that the store has not answered yet; this unit sees what they write."""
-    unheard: Changes | None = None
-    """The last commit that the store did not answer; it may have been carried out."""
-    scheduled: list[Scheduled] = field(default_factory=list)
-    idle_timeout: float | None = None
-    absolute_timeout: float | None = None
+    __slots__ = (
+        "_tracks",
+        "absolute_timeout",
+        "changed",
+        "idle_timeout",
+        "scheduled",
+        "session",
+        "sources",
+        "under_way",
+        "unheard",
+        "view",
+    )
 
-    def read(self, key: str, committed: dict[str, Json]) -> Json:
-        """Return the value as this unit sees it, or `ABSENT`."""
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._tracks = False
+        """Whether there may be containers in `view`; else it has what was written, and no more."""
+        self.view: dict[str, Json] = {}
+        """By key: what was written (`ABSENT`: deleted), and the containers that were read, which may be changed in place."""
+        self.changed: set[str] = set()
+        """The keys of `view` that differ from what was read."""
+        self.sources: dict[str, Json] = {}
+        """By key: the committed container that the one in `view` is a copy of."""
+        self.under_way: list[Changes] = []
+        """Commits that the store has not answered yet; this unit sees what they write."""
+        self.unheard: Changes | None = None
+        """The last commit that the store did not answer; it may have been carried out."""
+        self.scheduled: list[Scheduled] = []
+        self.idle_timeout: float | None = None
+        self.absolute_timeout: float | None = None
+
+    def read(self, key: Any, committed: dict[str, Json]) -> Json:
+        """Return the value as this unit sees it, or `ABSENT`: also of a key that no session can have."""
         if key in self.changed:
             return self.view[key]
-        value = self._base(committed).get(key, ABSENT)
-        if value is ABSENT or not is_container(value):
+        value = (self._base(committed) if self.under_way else committed).get(key, ABSENT)
+        if not isinstance(value, CONTAINERS):
             return value
         if key not in self.view or self._is_outdated(key, value):
             self._track(key, value)
@@ -63,17 +77,18 @@ class Pending:
         return source is not value and encoded_text(source) != encoded_text(value)
 
     def write(self, key: str, value: Json) -> None:
-        if value is ABSENT:
-            self.view[key] = ABSENT
-        else:
+        """Change a value, to one that is `checked`, or `ABSENT`."""
+        if isinstance(value, CONTAINERS):
             self._track(key, value)
+        else:
+            self.view[key] = value
         self.changed.add(key)
 
     def _track(self, key: str, value: Json) -> None:
         """Show a copy of `value` under `key`; its changes count for as long as it is what is shown there."""
 
         def mark() -> None:
-            is_shown = self.view.get(key) is tracked
+            is_shown = self.view.get(key) is copy
             if self.session.ended is not None:
                 if is_shown and key not in self.changed:
                     del self.view[key]  # reads give the last data
@@ -81,19 +96,18 @@ class Pending:
             if is_shown:
                 self.changed.add(key)
 
-        tracked = self.view[key] = checked(value, mark)
+        self._tracks = True
+        copy = self.view[key] = tracked(value, mark)
 
     def keys(self, committed: dict[str, Json]) -> list[str]:
         """Return the keys as this unit sees them: committed ones first, then its own."""
-        base = self._base(committed)
+        base = self._base(committed) if self.under_way else committed
         own = [key for key in self.changed if key not in base and self.view[key] is not ABSENT]
         gone = {key for key in self.changed if self.view[key] is ABSENT}
         return [key for key in base if key not in gone] + sorted(own)
 
     def _base(self, committed: dict[str, Json]) -> dict[str, Json]:
         """Return what is committed, or just about to be."""
-        if not self.under_way:
-            return committed
         values = dict(committed)
         for changes in self.under_way:
             values |= changes.values
@@ -102,36 +116,39 @@ class Pending:
     @property
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
-        timeouts = self.idle_timeout is not None or self.absolute_timeout is not None
-        return bool(self.changed or self.scheduled) or timeouts
+        if self.changed or self.scheduled:
+            return True
+        return self.idle_timeout is not None or self.absolute_timeout is not None
 
     def begin(self) -> Changes:
         """Return what is to be written, as plain values that later changes do not reach, and begin anew.
 
         Containers stay, so that a reference held to one still reports its changes.
         """
-        values = {key: ABSENT if self.view[key] is ABSENT else checked(self.view[key]) for key in self.changed}
-        changes = Changes(
-            values,
-            scheduled=self.scheduled,
-            idle_timeout=self.idle_timeout,
-            absolute_timeout=self.absolute_timeout,
-        )
+        changes = Changes(self._take(), None, self.scheduled, self.idle_timeout, self.absolute_timeout)
         if self.unheard is not None and same(self.unheard, changes):
             # If it was carried out, it is not to be once more, over what others wrote since.
             changes.token, changes.sent_at = self.unheard.token, self.unheard.sent_at
         self.unheard = None
-        self.view = {key: value for key, value in self.view.items() if is_container(value) and value is not ABSENT}
-        self.sources = {key: values.get(key, self.sources.get(key)) for key in self.view}
-        self.changed = set()
         self.scheduled = []
         self.idle_timeout = self.absolute_timeout = None
         self.under_way.append(changes)
         return changes
 
+    def _take(self) -> dict[str, Json]:
+        """Return the values that were changed, and keep the containers only."""
+        if self._tracks:
+            values = {key: _plain(self.view[key]) for key in self.changed}
+            self.view = {key: value for key, value in self.view.items() if isinstance(value, CONTAINERS)}
+            self.sources = {key: values.get(key, self.sources.get(key)) for key in self.view}
+        else:
+            values, self.view = self.view, {}
+        self.changed = set()
+        return values
+
     def finish(self, changes: Changes) -> None:
         """Hear that the store has answered."""
-        self.under_way = [other for other in self.under_way if other is not changes]
+        self.under_way.remove(changes)
 
     def restore(self, changes: Changes) -> None:
         """Take back what was not committed, unless it was changed again since."""
@@ -146,6 +163,11 @@ class Pending:
         self.unheard = changes
 
 
+def _plain(value: Json) -> Json:
+    """Return what shares nothing with a session's view; all that is in one is checked."""
+    return checked(value) if isinstance(value, CONTAINERS) else value
+
+
 class UnitOfWork:
     """Changes to sessions that are committed together, or dropped.
 
@@ -156,13 +178,12 @@ class UnitOfWork:
 
     # There is one for each request and each message, and most of them change nothing: what is seldom used is made when
     # it is.
-    __slots__ = ("_ended", "_keys", "_locks", "_pending", "_token")
+    _token: Token[UnitOfWork | None] | None = None
+    _locks: dict[Session, str] | None = None
+    _ended: set[str] | None = None
 
     def __init__(self) -> None:
         self._pending: dict[Session, Pending] = {}
-        self._token: Token[UnitOfWork | None] | None = None
-        self._locks: dict[Session, str] | None = None
-        self._ended: set[str] | None = None
         self._keys: dict[str, bytes] = {}
 
     @property
@@ -225,7 +246,10 @@ class UnitOfWork:
             _current.reset(self._token)
 
     def pending(self, session: Session) -> Pending:
-        """Return this unit's view of a session."""
+        """Return this unit's view of a session. Raises as `require_current` does."""
+        record = session.record
+        if self._keys.get(record.ref, record.key) != record.key:
+            raise SessionEnded(record.ref, RENEWED)
         found = self._pending.get(session)
         if found is None:
             found = self._pending[session] = Pending(session)
@@ -234,12 +258,10 @@ class UnitOfWork:
     @property
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self._pending) and any(pending.dirty for pending in self._pending.values())
-
-    def has_changed(self, session: Session, key: str) -> bool:
-        """Whether there is a change of this key to commit."""
-        pending = self._pending.get(session)
-        return pending is not None and key in pending.changed
+        for pending in self._pending.values():  # noqa: SIM110 - asked of each request; a generator takes three times as long
+            if pending.dirty:
+                return True
+        return False
 
     async def commit(self) -> None:
         """Write all changes. Raises `SessionEnded` where a changed session has ended meanwhile (by another's hand).
@@ -259,8 +281,8 @@ class UnitOfWork:
 
     async def _commit_one(self, session: Session, pending: Pending) -> None:
         changes = pending.begin()
-        changes.key = self.key_of(session.ref)
-        changes.lock = self.locks.get(session)
+        changes.key = self._keys.get(session.record.ref)
+        changes.lock = self._locks.get(session) if self._locks else None
         try:
             await session.apply(changes)
         except StoreUnavailable:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from wshttp.sessions.changes import Changes
 from wshttp.sessions.clock import Clock, SystemClock
+from wshttp.sessions.data import Json
 from wshttp.sessions.record import Ended, Event, Reason, Record, Tombstone
 from wshttp.sessions.store import Creation, Due, Full, Holder, Limits, Renewed
 from wshttp.stores.locks import Locks
-from wshttp.stores.working_set import Life, NoLog, WorkingSet
+from wshttp.stores.log import NoLog
+from wshttp.stores.working_set import Life, WorkingSet
 
 
 class _Unlocking(NoLog):
@@ -38,7 +40,7 @@ class MemoryStore:
         self._locks = Locks()
         self._secret = secrets.token_bytes(32)
         log = _Unlocking(self._locks)
-        self._set = WorkingSet(self.now, log, self._locks, tombstone=tombstone, warn_before=warn_before)
+        self._set = WorkingSet(self._clock.monotonic, log, self._locks, tombstone=tombstone, warn_before=warn_before)
 
     def now(self) -> float:
         return self._clock.monotonic()
@@ -76,13 +78,13 @@ class MemoryStore:
         self,
         ref: str,
         key: str,
-        by: float,
+        by: Json,
         max_data: int,
         *,
         session_key: bytes | None = None,
         lock: str | None = None,
         token: str = "",
-    ) -> float:
+    ) -> int | float:
         return self._set.increment(ref, key, by, max_data, session_key=session_key, lock=lock, token=token)
 
     async def renew(

@@ -20,7 +20,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from wshttp.errors import SessionEnded, StoreUnavailable, StoreUnusable
@@ -35,7 +34,7 @@ from wshttp.stores.sqlite_file import SqliteFile, Statement
 from wshttp.stores.sqlite_journal import Batch, Journal, touch_interval
 from wshttp.stores.sqlite_restored import LastAccess, Meta, Restored, meta, restore
 from wshttp.stores.sqlite_thread import Worker
-from wshttp.stores.working_set import RECORD_FIELDS, WorkingSet
+from wshttp.stores.working_set import WorkingSet
 
 RETRY_INTERVAL: Final = 0.5
 """Seconds between attempts to get back to a file that could not be written."""
@@ -354,10 +353,10 @@ class SqliteStore:
             await self._on_disk()
             return outcome
         if isinstance(outcome, Exists):
-            found = Exists(_copy(outcome.record))
+            found = Exists(outcome.record.copy())
             await self._on_disk(record.key, found.record.ref)
             return found
-        created = Created(_copy(outcome.record), outcome.event, _copies(outcome.ended))
+        created = Created(outcome.record.copy(), outcome.event, _copies(outcome.ended))
         await self._on_disk(record.ref, owed=[Owed(outcome.record, outcome.event), *_owed(outcome.ended)])
         return created
 
@@ -368,13 +367,13 @@ class SqliteStore:
         if found is None:
             await self._on_disk(key)
             return None
-        copy = _copy(found) if isinstance(found, Record) else found
+        copy = found.copy() if isinstance(found, Record) else found
         await self._on_disk(key, found.ref)
         return copy
 
     async def load_ref(self, ref: str, *, touch: bool) -> Record | None:
         found = self._working_set().load_ref(ref, touch=touch)
-        copy = None if found is None else _copy(found)
+        copy = None if found is None else found.copy()
         await self._on_disk(ref)
         return copy
 
@@ -383,7 +382,7 @@ class SqliteStore:
 
     async def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
         applied = await self._step(ref, lambda working: working.apply(ref, changes, max_data))
-        copy = _copy(applied)
+        copy = applied.copy()
         await self._on_disk(ref)
         return copy
 
@@ -426,7 +425,7 @@ class SqliteStore:
         if isinstance(outcome, Full):
             await self._on_disk()
             return outcome
-        renewed = Renewed(_copy(outcome.record), _copies(outcome.ended))
+        renewed = Renewed(outcome.record.copy(), _copies(outcome.ended))
         await self._on_disk(ref, owed=_owed(outcome.ended))
         return renewed
 
@@ -457,10 +456,10 @@ class SqliteStore:
         due = working.take_due(maximum)
         owed = [*due.owed, *_owed(due.ended), *(Owed(record, event) for record, event in due.scheduled)]
         copies = Due(
-            [_copy(record) for record in due.expiring],
+            [record.copy() for record in due.expiring],
             _copies(due.ended),
-            [(_copy(record), event) for record, event in due.scheduled],
-            [Owed(_copy(one.record), one.event) for one in due.owed],
+            [(record.copy(), event) for record, event in due.scheduled],
+            [Owed(one.record.copy(), one.event) for one in due.owed],
             due.more,
         )
         if owed:
@@ -495,7 +494,7 @@ class SqliteStore:
         self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
     ) -> tuple[list[Record], str]:
         found, cursor = self._working_set().scan(cursor, user=user, bucket=bucket, maximum=maximum)
-        copies = [_copy(record) for record in found]
+        copies = [record.copy() for record in found]
         await self._on_disk()
         return copies, cursor
 
@@ -509,18 +508,8 @@ class SqliteStore:
         self._locks.release(ref, holder)
 
 
-_values = attrgetter(*RECORD_FIELDS)
-
-
-def _copy(record: Record) -> Record:
-    """Return a session as it is now. Values in its data are never changed in place, and are shared."""
-    copy = Record(*_values(record))
-    copy.data = dict(record.data)
-    return copy
-
-
 def _copies(ended: list[Ended]) -> list[Ended]:
-    return [Ended(_copy(one.record), one.event, one.elsewhere) for one in ended]
+    return [Ended(one.record.copy(), one.event, one.elsewhere) for one in ended]
 
 
 def _owed(ended: list[Ended]) -> list[Owed]:

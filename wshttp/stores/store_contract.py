@@ -27,7 +27,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 from unittest import SkipTest
 
@@ -36,7 +36,7 @@ from wshttp.errors import DataTooLarge, InvalidValue, LockLost, SessionEnded
 from wshttp.sessions.changes import ABSENT, MAX_SCHEDULED, Changes, Conflict, Scheduled, encoded_text
 from wshttp.sessions.fake_clock import FakeClock
 from wshttp.sessions.ids import SessionId, new_event_id, new_ref
-from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
+from wshttp.sessions.record import RECORD_FIELDS, RENEWED, Ended, Event, Reason, Record, Tombstone
 from wshttp.sessions.store import MAX_VICTIMS, Created, Due, Exists, Full, Holder, Limits, Renewed, Store
 
 IDLE: Final = 1200.0
@@ -113,7 +113,7 @@ class StoreContract:
             record = _record(store, data={"a": 1}, **facts)
             # All that there is of a session, so that none is forgotten that comes to be; but for what the store decides.
             decided = {"last_access_at", "restarted_at", "starting", "revision", "warned", "reason"}
-            facts = {each.name: getattr(record, each.name) for each in fields(Record) if each.name not in decided}
+            facts = {name: getattr(record, name) for name in RECORD_FIELDS if name not in decided}
             created = await store.create(record, NO_LIMITS)
             assert isinstance(created, Created)
             assert created.ended == []
@@ -1531,7 +1531,8 @@ class StoreContract:
         async with self._store() as store:
             created = await self._create(store, "same")
             await store.settle(created.event)
-            again = replace(_record(store, "same"), ref=created.record.ref)
+            again = _record(store, "same")
+            again.ref = created.record.ref
             found = await store.create(again, NO_LIMITS)
             assert isinstance(found, Exists)
             assert found.record.ref == created.record.ref

@@ -8,22 +8,22 @@ What is changed is told to a `Log`, in the same step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from itertools import islice
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from wshttp.errors import LockLost, SessionEnded
 from wshttp.sessions.changes import ABSENT, Changes, Scheduled, check_scheduled, merge, sum_for_increment
 from wshttp.sessions.data import Json
 from wshttp.sessions.ids import new_event_id
-from wshttp.sessions.record import RENEWED, Ended, Event, Reason, Record, Tombstone
+from wshttp.sessions.record import RECORD_FIELDS, RENEWED, Ended, Event, Reason, Record, Tombstone
 from wshttp.sessions.store import MAX_VICTIMS, Created, Creation, Due, Exists, Full, Holder, Limits, Owed, Renewed
 from wshttp.stores.answers import Answers
 from wshttp.stores.calendar import INTERVAL, Calendar
 from wshttp.stores.index import Index
 from wshttp.stores.ledger import Ledger
 from wshttp.stores.locks import Locks
+from wshttp.stores.log import Log
 
 T = TypeVar("T")
 
@@ -38,25 +38,32 @@ _SLOTS: Final = 4096
 and a scan can say where it is."""
 
 
-@dataclass(slots=True, eq=False)
 class Life(Record):
     """A live record, with its places in the order of last access and in the calendar."""
 
-    older: Life | None = None
-    newer: Life | None = None
-    page: int | None = None
-    calls: dict[str, _Call] | None = None
-    logged_access_at: float = 0.0
-    """The last access that the log has; the log's own note."""
+    __slots__ = ("calls", "logged_access_at", "newer", "older", "page")
+
+    def __init__(self, record: Record) -> None:
+        for name in RECORD_FIELDS:
+            setattr(self, name, getattr(record, name))
+        self.data = dict(record.data)
+        self.older: Life | None = None
+        self.newer: Life | None = None
+        self.page: int | None = None
+        self.calls: dict[str, _Call] | None = None
+        self.logged_access_at = 0.0
+        """The last access that the log has; the log's own note."""
 
 
-@dataclass(slots=True, eq=False)
 class _Call:
     """A scheduled event; it goes with its life."""
 
-    life: Life
-    scheduled: Scheduled
-    page: int | None = None
+    __slots__ = ("life", "page", "scheduled")
+
+    def __init__(self, life: Life, scheduled: Scheduled) -> None:
+        self.life = life
+        self.scheduled = scheduled
+        self.page: int | None = None
 
 
 class _IdleOrder:
@@ -97,74 +104,15 @@ class _IdleOrder:
             self.add(life)
 
 
-@dataclass(slots=True, eq=False)
 class _Grave:
     """A tombstone, and until when it stands."""
 
-    key: bytes
-    tombstone: Tombstone
-    until: float
+    __slots__ = ("key", "tombstone", "until")
 
-
-class Log(Protocol):
-    """Hears of every change in the step in which it is made. What it is given will change: it takes what it needs."""
-
-    def began(self, life: Life) -> None:
-        """A life begins, with the data that it has."""
-
-    def changed(self, life: Life) -> None:
-        """Something other than data and last access is new: key, user, time-outs."""
-
-    def wrote(self, life: Life, values: Mapping[str, Json]) -> None:
-        """Data is new; `ABSENT` is deleted."""
-
-    def touched(self, life: Life) -> None:
-        """The last access is new."""
-
-    def ended(self, life: Life) -> None:
-        """A life is over; what was scheduled for it is gone."""
-
-    def buried(self, key: bytes, tombstone: Tombstone, until: float) -> None:
-        """A key has a tombstone now."""
-
-    def exhumed(self, key: bytes) -> None:
-        """A key has none any more."""
-
-    def scheduled(self, life: Life, scheduled: Scheduled, due_at: float) -> None:
-        """A call is to come."""
-
-    def called(self, life: Life, event_id: str) -> None:
-        """A call is no longer to come, since it is owed now."""
-
-    def owes(self, event: Event) -> None:
-        """An entry is in the ledger, or is there with another attempt."""
-
-    def settled(self, event: Event) -> None:
-        """An entry is struck."""
-
-    def forgotten(self, ref: str) -> None:
-        """A life is over, and nothing is owed for it any more: its last data is of no use."""
-
-    def answered(self, token: str) -> None:
-        """What was just changed is remembered under a token."""
-
-
-class NoLog:
-    """Keeps nothing."""
-
-    def began(self, life: Life) -> None: ...
-    def changed(self, life: Life) -> None: ...
-    def wrote(self, life: Life, values: Mapping[str, Json]) -> None: ...
-    def touched(self, life: Life) -> None: ...
-    def ended(self, life: Life) -> None: ...
-    def buried(self, key: bytes, tombstone: Tombstone, until: float) -> None: ...
-    def exhumed(self, key: bytes) -> None: ...
-    def scheduled(self, life: Life, scheduled: Scheduled, due_at: float) -> None: ...
-    def called(self, life: Life, event_id: str) -> None: ...
-    def owes(self, event: Event) -> None: ...
-    def settled(self, event: Event) -> None: ...
-    def forgotten(self, ref: str) -> None: ...
-    def answered(self, token: str) -> None: ...
+    def __init__(self, key: bytes, tombstone: Tombstone, until: float) -> None:
+        self.key = key
+        self.tombstone = tombstone
+        self.until = until
 
 
 class WorkingSet:
@@ -191,7 +139,8 @@ class WorkingSet:
         self.warn_before = warn_before
         self.answers = Answers(now)
         self._locks = locks
-        self._slots: list[dict[str, Life]] = [{} for _ in range(_SLOTS)]
+        self._slots: dict[str, dict[str, Life]] = {f"{number:03x}": {} for number in range(_SLOTS)}
+        self._last_slot = self._slots[f"{_SLOTS - 1:03x}"]
         self._by_key: dict[bytes, Life] = {}
         self._by_user = Index[str, Life]()
         self._by_bucket = Index[str, Life]()
@@ -207,13 +156,13 @@ class WorkingSet:
 
     def restore_life(self, record: Record, logged_access_at: float) -> None:
         """Take in a life that a log has kept; anonymous ones from the longest idle on."""
-        life = _life(record)
+        life = Life(record)
         life.logged_access_at = logged_access_at
         self._take_in(life)
 
     def restore_call(self, ref: str, scheduled: Scheduled, due_at: float) -> None:
         """Take in what is scheduled for a life; no error where that is gone."""
-        life = self._slot(ref).get(ref)
+        life = self.live(ref)
         if life is not None:
             self._schedule(life, scheduled, due_at)
 
@@ -225,7 +174,7 @@ class WorkingSet:
     def restore_owed(self, event: Event) -> None:
         """Take in an entry of the ledger; oldest first. Whoever it was owed by goes on with it, or nobody does yet."""
         self._ledger.enter(event)
-        if event.kind == "start" and (life := self._slot(event.ref).get(event.ref)):
+        if event.kind == "start" and (life := self.live(event.ref)):
             life.starting = True
 
     def lives(self) -> Iterator[Life]:
@@ -234,7 +183,7 @@ class WorkingSet:
 
     def live(self, ref: str) -> Life | None:
         """Return a life as it stands, past its deadline or not."""
-        return self._slot(ref).get(ref)
+        return self._slots.get(ref[:3], self._last_slot).get(ref)  # as `_slot` has it: asked at every step
 
     def owes(self, event: Event) -> bool:
         """Return whether an entry is in the ledger, and this attempt is its last."""
@@ -246,7 +195,7 @@ class WorkingSet:
         earlier = self.answers.get(record.ref)
         if isinstance(earlier, Created) and earlier.record.reason is None:
             return earlier
-        present = self._alive(self._by_key.get(record.key))
+        present = self._alive(self._by_key.get(record.key), self.now())
         grave = self._graves.get(record.key)
         if grave is not None and grave.tombstone.ref == record.ref:  # asked for again, after it was there and has ended
             raise SessionEnded(record.ref, grave.tombstone.reason)
@@ -256,7 +205,7 @@ class WorkingSet:
         if isinstance(victims, Full):
             return victims
         ended = [self._end(life, Reason.REPLACED if life is present else Reason.LIMIT) for life in victims]
-        life = _life(record)
+        life = Life(record)
         life.starting = True
         if self._graves.pop(life.key, None) is not None:
             self.log.exhumed(life.key)
@@ -309,36 +258,40 @@ class WorkingSet:
         yield "session.max_sessions", limits.max_sessions, len(self._by_key) - len(going), self._anonymous
 
     def _living(self, lives: Collection[Life]) -> list[Life]:
-        return [life for life in list(lives) if self._alive(life)]
+        now = self.now()
+        return [life for life in list(lives) if self._alive(life, now)]
 
     def _oldest_is_overdue(self) -> bool:
         oldest = self._anonymous.oldest
-        return oldest is not None and self._alive(oldest) is None
+        return oldest is not None and self._alive(oldest, self.now()) is None
 
     # --- a life goes on -------------------------------------------------------------------------
 
     def load(self, key: bytes, *, touch: bool) -> Record | Tombstone | None:
-        life = self._alive(self._by_key.get(key))
+        now = self.now()
+        life = self._alive(self._by_key.get(key), now)
         if life is None:
             grave = self._graves.get(key)
-            return grave.tombstone if grave and self.now() < grave.until else None
+            return grave.tombstone if grave and now < grave.until else None
         if touch:
-            self._touch(life)
+            self._touch(life, now)
         return life
 
     def load_ref(self, ref: str, *, touch: bool) -> Record | None:
-        life = self._alive(self._slot(ref).get(ref))
+        now = self.now()
+        life = self._alive(self.live(ref), now)
         if life is not None and touch:
-            self._touch(life)
+            self._touch(life, now)
         return life
 
     def apply(self, ref: str, changes: Changes, max_data: int) -> Record:
-        earlier = self.answers.get(changes.token)
-        if isinstance(earlier, Record):
+        if changes.token and isinstance(earlier := self.answers.get(changes.token), Record):
             return earlier
         life = self.require(ref)
-        self._require_lock(ref, changes.lock)
-        check_scheduled(changes.scheduled, life.calls or {})
+        if changes.lock is not None:
+            self._require_lock(ref, changes.lock)
+        if changes.scheduled:
+            check_scheduled(changes.scheduled, life.calls or {})
         merge(life, changes, max_data)
         life.revision += 1
         if changes.values:
@@ -351,32 +304,33 @@ class WorkingSet:
             life.warned = False
             self._enter(life)
             self.log.changed(life)
-        return self._remember(changes.token, life)
+        return self._remember(changes.token, life) if changes.token else life
 
     def increment(
         self,
         ref: str,
         key: str,
-        by: float,
+        by: Json,
         max_data: int,
         *,
         session_key: bytes | None = None,
         lock: str | None = None,
         token: str = "",
-    ) -> float:
+    ) -> int | float:
         earlier = self.answers.get(token)
         if isinstance(earlier, int | float):
             return earlier
         life = self.require(ref)
-        self._require_lock(ref, lock)
+        if lock is not None:
+            self._require_lock(ref, lock)
         total = sum_for_increment(life.data.get(key, ABSENT), by)
         merge(life, Changes({key: total}, key=session_key), max_data)
         life.revision += 1
         self.log.wrote(life, {key: total})
         return self._remember(token, total)
 
-    def _require_lock(self, ref: str, holder: str | None) -> None:
-        if holder is not None and self._locks.holder(ref) != holder:
+    def _require_lock(self, ref: str, holder: str) -> None:
+        if self._locks.holder(ref) != holder:
             raise LockLost(ref)
 
     def renew(
@@ -407,14 +361,14 @@ class WorkingSet:
         self._change_key(life, key)
         if user is not None:
             self._change_user(life, user, roles, version)
-        life.restarted_at = self.now()
-        self._touch(life)
+        life.restarted_at = now = self.now()
+        self._touch(life, now)
         self._enter(life)
         self.log.changed(life)
         return self._remember(token, Renewed(life, ended))
 
-    def _touch(self, life: Life) -> None:
-        life.last_access_at = self.now()
+    def _touch(self, life: Life, now: float) -> None:
+        life.last_access_at = now
         life.warned = False
         life.revision += 1
         if life.user is None:
@@ -461,7 +415,7 @@ class WorkingSet:
         earlier = self.answers.get(token)
         if isinstance(earlier, Ended):
             return earlier
-        life = self._alive(self._slot(ref).get(ref))
+        life = self._alive(self.live(ref), self.now())
         return None if life is None else self._remember(token, self._end(life, reason))
 
     def _end(self, life: Life, reason: Reason) -> Ended:
@@ -490,16 +444,16 @@ class WorkingSet:
         self.log.owes(self._ledger.wait(Owed(life, event)))
         return Ended(life, event, elsewhere=True)
 
-    def _alive(self, life: Life | None) -> Life | None:
+    def _alive(self, life: Life | None, now: float) -> Life | None:
         """Return a life that goes on; one past its deadline ends here and now, and `take_due` will report it."""
-        if life is None or (reason := life.due(self.now())) is None:
+        if life is None or (reason := life.due(now)) is None:
             return life
         self._overdue.append((life, self._take_out(life, reason)))
         return None
 
     def require(self, ref: str) -> Life:
         """Return a life that goes on, or raise `SessionEnded`."""
-        life = self._alive(self._slot(ref).get(ref))
+        life = self._alive(self.live(ref), self.now())
         if life is None:
             raise SessionEnded(ref)
         return life
@@ -573,7 +527,7 @@ class WorkingSet:
         return True
 
     def _call(self, call: _Call, due: Due) -> None:
-        life = self._alive(call.life)
+        life = self._alive(call.life, self.now())
         if life is None:
             return
         if life.ref not in _starts(due) and not self._ledger.may_follow(life.ref):
@@ -615,7 +569,7 @@ class WorkingSet:
 
     def _has_started(self, ref: str) -> None:
         self.answers.forget(ref)  # whoever settles its start was told of it, and an answer keeps the session's data
-        life = self._slot(ref).get(ref)
+        life = self.live(ref)
         if life is not None:
             life.starting = False
             life.revision += 1
@@ -636,9 +590,10 @@ class WorkingSet:
         self, cursor: str = "", *, user: str | None = None, bucket: str | None = None, maximum: int = 100
     ) -> tuple[list[Record], str]:
         found: list[Record] = []
+        now = self.now()
         for lives in self._in_order(cursor, user, bucket, maximum):
             for life in sorted(lives, key=_ref):
-                if life.ref <= cursor or self._alive(life) is None:
+                if life.ref <= cursor or self._alive(life, now) is None:
                     continue
                 if len(found) == maximum:
                     return found, found[-1].ref
@@ -652,7 +607,7 @@ class WorkingSet:
             yield list(self._matching(group, bucket))
             return
         # To sort a large group at each step would take longer than to pass over those that are not in it.
-        for slot in self._slots[_slot_number(cursor) :]:
+        for slot in islice(self._slots.values(), _slot_number(cursor), None):
             yield [
                 life
                 for life in slot.values()
@@ -669,17 +624,8 @@ class WorkingSet:
         return (life for life in group if bucket is None or life.bucket == bucket)
 
     def _slot(self, ref: str) -> dict[str, Life]:
-        return self._slots[_slot_number(ref)]
-
-
-RECORD_FIELDS: Final = tuple(field.name for field in fields(Record))
-"""In the order in which `Record` takes them."""
-
-
-def _life(record: Record) -> Life:
-    life = Life(**{name: getattr(record, name) for name in RECORD_FIELDS})
-    life.data = dict(record.data)
-    return life
+        """Return the dictionary that a ref is in; one that is no ref of ours is in the last, where it is not found."""
+        return self._slots.get(ref[:3], self._last_slot)
 
 
 def _starts(due: Due) -> set[str]:
@@ -700,7 +646,7 @@ def _last_access(life: Life) -> float:
 
 
 def _slot_number(ref: str) -> int:
-    """Return which of the dictionaries a ref is in; one that is no ref of ours is in the last, where it is not found."""
+    """Return at which of the dictionaries a scan goes on."""
     try:
         return int(ref[:3] or "0", 16)
     except ValueError:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from wshttp.sessions.record import Record
-from wshttp.stores.redis.records import copy_of
 
 MAX_COPIES: Final = 20_000
 """Those that were used the longest ago go first."""
@@ -60,7 +59,7 @@ class Copies:
         if earlier is not None and earlier.record.revision > record.revision:
             return
         self.forget(record.ref)
-        self._copies[record.ref] = _Copy(copy_of(record), asked_at)
+        self._copies[record.ref] = _Copy(record.copy(), asked_at)
         self._refs[record.key] = record.ref
         if len(self._copies) > MAX_COPIES:
             self.forget(next(iter(self._copies)))
@@ -82,7 +81,7 @@ class Copies:
         if copy is None or now - copy.confirmed_at >= age or copy.record.due(now) is not None:
             return None
         self._copies.move_to_end(copy.record.ref)
-        return copy_of(copy.record)
+        return copy.record.copy()
 
     def touched(self, ref: str, at: float) -> None:
         """A copy was used, which moves its session's deadline."""

@@ -172,10 +172,3 @@ def _read_event(ref: str, event_id: str, kind: str, attempt: int, payload: bytes
         raise ValueError(f"an entry of an unknown kind, {kind!r}")
     name, data, *_ = json.loads(payload) if payload else ("", None)
     return Event(event_id, kind, ref, attempt, name=name, data=data)
-
-
-def copy_of(record: Record) -> Record:
-    """Return a session that its holder may change. Values in its data are never changed in place, and are shared."""
-    return Record(
-        **{name: getattr(record, name) for name in Record.__slots__ if name != "data"}, data=dict(record.data)
-    )
