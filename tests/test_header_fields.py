@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from wshttp.header_fields import field_name, fields_of, headers_of
+from wshttp.field_names import FieldNames
+from wshttp.header_fields import fields_of, headers_of
 
 
 def test_headers_are_as_tornado_makes_them() -> None:
@@ -24,9 +25,21 @@ def test_headers_are_as_tornado_makes_them() -> None:
 
 
 def test_field_name_has_its_capitals() -> None:
-    """As Tornado writes them, for short ones and for long ones."""
-    assert field_name("x-FORWARDED-for") == "X-Forwarded-For"
-    assert field_name("a" * 1000) == "A" + "a" * 999
+    """As Tornado writes them, for short ones and for long ones, each time."""
+    names = FieldNames()
+    for _ in range(2):
+        assert names["x-FORWARDED-for"] == "X-Forwarded-For"
+        assert names["a" * 1000] == "A" + "a" * 999
     for bad in ("", "a b", "a:", "\xe4", "a" * 1000 + " "):
         with pytest.raises(ValueError):
-            field_name(bad)
+            names[bad]
+
+
+def test_field_names_that_are_remembered_are_bounded() -> None:
+    """Clients choose them: neither many nor long ones stay."""
+    names = FieldNames()
+    for number in range(3000):
+        assert names[f"x-{number}"] == f"X-{number}"
+        names["x" * 65 + str(number)]
+    assert 0 < len(names) <= 1000
+    assert all(len(name) <= 64 for name in names)

@@ -2,8 +2,9 @@
 
     errors, config  <-  sessions  <-  stores, realtime, auth  <-  web  <-  server  <-  cli
 
-`engine` stands beside, known to `network` alone; `addresses`, `close_codes`, `eager`, `header_fields`, `http_date`,
-`logs` and `page_cache` are as low as `errors`, and `collector` and `demo` know nobody. `network`, `process` and `setup` are what `server` is wired from.
+`engine` stands beside, known to `network` alone; `addresses`, `close_codes`, `eager`, `field_names`, `header_fields`,
+`http_date`, `logs` and `page_cache` are as low as `errors`, and `collector` and `demo` know nobody. `network`, `process`
+and `setup` are what `server` is wired from.
 The imports are read, not run: those inside functions count, too, and those for the type checker alone, which never
 run, do not.
 """
@@ -21,7 +22,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wshttp"
 
-LOWEST = {"errors", "addresses", "close_codes", "config", "eager", "header_fields", "http_date", "logs", "page_cache"}
+LOWEST = {
+    "errors",
+    "addresses",
+    "close_codes",
+    "config",
+    "eager",
+    "field_names",
+    "header_fields",
+    "http_date",
+    "logs",
+    "page_cache",
+}
 LOWER = LOWEST | {"sessions"}
 MIDDLE = LOWER | {"stores", "realtime", "auth"}
 
@@ -30,7 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "addresses": set(),
     "close_codes": set(),
     "eager": set(),
-    "header_fields": set(),
+    "field_names": set(),
+    "header_fields": {"field_names"},
     "http_date": set(),
     "logs": set(),
     "page_cache": set(),
@@ -67,6 +80,7 @@ OUTSIDE: dict[str, set[str]] = {
     "addresses": set(),
     "close_codes": set(),
     "eager": set(),
+    "field_names": set(),
     "header_fields": {"tornado"},
     "http_date": set(),
     "logs": set(),

@@ -41,36 +41,40 @@ class Eager:
 
 def _begun(errand: Errand, loop: AbstractEventLoop) -> Task[None]:
     """Return a task whose first step has been made, as Python 3.12 begins one."""
-    context = copy_context()
-    task, first_step = _made(errand, loop, context)
-    caller = asyncio.current_task(loop)
-    if caller is not None:
-        _leave_task(loop, caller)
-    try:
-        context.run(first_step)
-    finally:
-        if caller is not None:
-            _enter_task(loop, caller)
-    return task
-
-
-def _made(errand: Errand, loop: AbstractEventLoop, own: Context) -> tuple[Task[None], Callable[[], None]]:
-    """Return a task in the context `own`, and the call that it would have had its loop make soon."""
-    first_step: list[Callable[[], None]] = []
+    own = copy_context()
+    first_step: Callable[[], None] | None = None
     call_soon: Any = loop.call_soon
 
     def take(callback: Any, *args: Any, context: Context | None = None) -> Any:
-        if context is own:
-            return first_step.append(callback)
-        return call_soon(callback, *args, context=context)  # of a finalizer, which may run at any time
+        nonlocal first_step
+        if context is not own:
+            return call_soon(callback, *args, context=context)  # of a finalizer, which may run at any time
+        first_step = callback
+        return None
 
-    replaced = vars(loop).get("call_soon")
-    loop.call_soon = take  # type: ignore[assignment]  # for as long as the task is made
+    attributes = vars(loop)
+    replaced = attributes.get("call_soon")
+    attributes["call_soon"] = take  # for as long as the task is made
     try:
         task = Task(errand, loop=loop, context=own)
     finally:
         if replaced is None:
-            del loop.call_soon
+            del attributes["call_soon"]
         else:
-            loop.call_soon = replaced  # type: ignore[method-assign]
-    return task, first_step[0]
+            attributes["call_soon"] = replaced
+    assert first_step is not None  # noqa: S101  # for the type checker: a task calls `call_soon` once
+    _make_step(own, first_step, loop)
+    return task
+
+
+def _make_step(own: Context, step: Callable[[], None], loop: AbstractEventLoop) -> None:
+    """Make a task's step in the midst of another's, if there is one."""
+    caller = asyncio.current_task(loop)
+    if caller is None:
+        own.run(step)
+        return
+    _leave_task(loop, caller)
+    try:
+        own.run(step)
+    finally:
+        _enter_task(loop, caller)

@@ -46,8 +46,8 @@ def test_buffer_that_is_empty_keeps_nothing() -> None:
     buffer.append(bytes(1000))
     buffer.take(998)
     buffer.skip(2)
-    assert not buffer._data
+    assert not buffer.data
     one = bytes(1000)
     buffer.append(one)
     assert buffer.take(1000) is one
-    assert not buffer._data
+    assert not buffer.data

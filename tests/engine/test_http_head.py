@@ -84,6 +84,12 @@ def test_header_field_that_is_none_is_refused(line: str) -> None:
     assert refusal_of("GET / HTTP/1.1", line) == 400
 
 
+@pytest.mark.parametrize("value", ["a\tb", "a\x80b", "a\x85b", "a\xa0b", "a\xadb", "a\xffb"])
+def test_value_may_have_what_is_no_ascii(value: str) -> None:
+    """Printable or not: RFC 9110, section 5.5, forbids control characters of ASCII only."""
+    assert head_of("GET / HTTP/1.1", f"X: {value}").headers["X"] == value
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [

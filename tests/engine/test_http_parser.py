@@ -36,7 +36,7 @@ def seen_in(parser: HttpParser, most: int = MOST, most_body: int = MOST, piece: 
 
 def requests_in(data: bytes, most: int = MOST, most_body: int = MOST) -> list[Seen]:
     parser = HttpParser()
-    parser.feed(data)
+    parser.buffer.append(data)
     return seen_in(parser, most, most_body)
 
 
@@ -44,7 +44,7 @@ def parsed_by_byte(data: bytes, most: int = MOST) -> Seen | None:
     """Return the first head's path or the refusal, as soon as it is known."""
     parser = HttpParser()
     for byte in data:
-        parser.feed(bytes([byte]))
+        parser.buffer.append(bytes([byte]))
         try:
             head = parser.head(most)
         except Refused as refused:
@@ -63,7 +63,7 @@ def test_requests_follow_each_other() -> None:
         + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     )
     parser = HttpParser()
-    parser.feed(data + b"GET /half")
+    parser.buffer.append(data + b"GET /half")
     assert seen_in(parser) == [("/", b""), ("/b", b"GET"), ("/", b"abc")]
     assert len(parser.buffer) == 9
 
@@ -82,7 +82,7 @@ def test_pieces_make_no_difference(data: st.DataObject) -> None:
     path = ""
     try:
         for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
-            parser.feed(whole[start:end])
+            parser.buffer.append(whole[start:end])
             while True:
                 if not open_body:
                     head = parser.head(MOST)
@@ -181,7 +181,7 @@ def test_chunk_that_is_none_is_refused(chunks: bytes) -> None:
 def test_refusal_of_a_chunk_tells_why(chunks: bytes, said: str) -> None:
     """What a client may send elsewhere is named."""
     parser = HttpParser()
-    parser.feed(CHUNKED + chunks)
+    parser.buffer.append(CHUNKED + chunks)
     head = parser.head(MOST)
     assert head is not None
     parser.expect_body(head, MOST)
@@ -193,7 +193,7 @@ def test_refusal_of_a_chunk_tells_why(chunks: bytes, said: str) -> None:
 def test_small_chunks_come_together() -> None:
     """They cost their reader no more calls than large ones."""
     parser = HttpParser()
-    parser.feed(CHUNKED + b"1\r\na\r\n" * 1000 + b"0\r\n\r\n")
+    parser.buffer.append(CHUNKED + b"1\r\na\r\n" * 1000 + b"0\r\n\r\n")
     head = parser.head(MOST)
     assert head is not None
     parser.expect_body(head, MOST)
@@ -206,11 +206,11 @@ def test_small_chunks_come_together() -> None:
 def test_one_piece_is_not_copied() -> None:
     """A large body goes through as it was read."""
     parser = HttpParser()
-    parser.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n")
+    parser.buffer.append(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n")
     head = parser.head(MOST)
     assert head is not None
     parser.expect_body(head, MOST)
     assert parser.body(MOST) is None
     data = bytes(50_000)
-    parser.feed(data)
+    parser.buffer.append(data)
     assert parser.body(MOST) is data

@@ -101,8 +101,10 @@ def speaking(engine: Any, clock: FakeClock, loop_factory: object) -> Speaking:
     """`async with speaking(**options) as (app, server, port)`: a server over an `Application`."""
 
     @asynccontextmanager
-    async def speak(*, tls: TlsContext | None = None, **options: Any) -> AsyncIterator[tuple[Application, Any, int]]:
-        app = Application()
+    async def speak(
+        app: Application | None = None, *, tls: TlsContext | None = None, **options: Any
+    ) -> AsyncIterator[tuple[Application, Any, int]]:
+        app = app or Application()
         server = engine(app, clock=clock.monotonic, tls=tls, **options)
         [listener] = bind_tcp("127.0.0.1", 0, tls=tls is not None)
         server.add_listeners([listener])
@@ -116,6 +118,26 @@ def speaking(engine: Any, clock: FakeClock, loop_factory: object) -> Speaking:
 
 async def soon(event: asyncio.Event) -> None:
     await asyncio.wait_for(event.wait(), PATIENCE)
+
+
+# --- who deals with a request -------------------------------------------------------------------
+
+
+async def test_application_is_asked_with_the_header_if_it_can_be(speaking: Speaking, connect: Any) -> None:
+    """By `delegate_for`, which finds the same delegate as `start_request`, but at once."""
+
+    class Finder(Application):
+        def delegate_for(self, start_line: Any, headers: HTTPHeaders, connection: Any, server_conn: Any) -> Exchange:
+            assert (start_line.path, headers["Host"], str(server_conn)) == ("/", "a", "127.0.0.1")
+            return Exchange(self, connection)
+
+        def start_request(self, server_conn: object, request_conn: Any) -> Exchange:
+            raise AssertionError("nobody is to be asked without a header")
+
+    async with speaking(Finder()) as (app, _, port), connect(port) as client:
+        app.on_finish = lambda exchange: say(exchange, " ".join(exchange.calls).encode())
+        client.send(GET)
+        assert (await client.response()).body == b"headers finish"
 
 
 # --- refusals -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +139,26 @@ def test_address_rates_know_whom_to_allow_and_whom_to_deny(clock: FakeClock) -> 
     assert not rates.denied("192.0.2.9")
     assert not rates.denied("198.51.100.1")
     assert [rates.request("192.0.2.9", "192.0.2.9") for _ in range(10)] == [None] * 10
+
+
+@pytest.mark.parametrize(("settings", "active"), [({}, False), ({"connections_per_minute": 1}, False), ({"allow": ["::1"]}, False),
+                          ({"requests_per_second": 1}, True), ({"deny": ["10.0.0.0/8"]}, True)])  # fmt: skip
+def test_address_rates_are_active_where_a_request_may_be_refused(
+    clock: FakeClock, settings: dict[str, Any], active: bool
+) -> None:
+    """Who asks for nothing else need not be asked."""
+    assert AddressRates(monotonic=clock.monotonic, **settings).is_active() is active
+
+
+def test_address_rates_are_active_once_somebody_is_banned(clock: FakeClock) -> None:
+    """A ban that was brought on by connections holds for requests, on a server without a rate for those."""
+    rates = AddressRates(connections_per_minute=1, ban=30, monotonic=clock.monotonic)
+    rates.connection("10.0.0.1", "10.0.0.1")
+    assert not rates.is_active()
+    for _ in range(STRIKES):
+        rates.connection("10.0.0.1", "10.0.0.1")
+    assert rates.is_active()
+    assert rates.request("10.0.0.1", "10.0.0.1") == pytest.approx(30)
 
 
 def test_address_rates_are_off_by_default(clock: FakeClock) -> None:

@@ -43,7 +43,7 @@ class HeaderLines(Protocol):
         """Return the values of all lines of this name, in order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """Where a request comes from.
 
@@ -104,7 +104,8 @@ class TrustedProxies:
         self._hops = _forwarded_hops if header.lower() == "forwarded" else _listed_hops
         believed = {header.lower(), "x-forwarded-proto", "x-forwarded-host"}
         # Names in a `HTTPHeaders` have capitals like these.
-        self._spoken = FORWARDING_HEADERS | {"-".join(word.capitalize() for word in header.split("-"))}
+        self.spoken = FORWARDING_HEADERS | {"-".join(word.capitalize() for word in header.split("-"))}
+        """Names of the headers in which those speak for others whose word is not taken."""
         self._never_believed = frozenset(name for name in FORWARDING_HEADERS if name.lower() not in believed)
 
     def trusts(self, peer_ip: str | None) -> bool:
@@ -126,7 +127,7 @@ class TrustedProxies:
 
     def strip(self, headers: MutableMapping[str, str], *, trusted: bool) -> None:
         """Delete the headers in which a peer may not speak for others, so that no handler believes them."""
-        rejected = self._never_believed if trusted else self._spoken
+        rejected = self._never_believed if trusted else self.spoken
         if rejected.isdisjoint(headers):
             return
         for name in rejected.intersection(headers):

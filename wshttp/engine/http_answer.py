@@ -6,10 +6,9 @@ import asyncio
 import os
 from asyncio import Future
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado.escape import native_str
-from tornado.http1connection import parse_int
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from wshttp.engine.http_protocol import HttpProtocol
 
-_ONE_WRITE = 64 * 1024
+_ONE_WRITE: Final = 64 * 1024
 """Bytes of a body up to which copying it behind its header is cheaper than a second write."""
 
 
@@ -55,24 +54,29 @@ class HttpAnswer(HTTPConnection):
         "context",
         "finished",
         "max_body_size",
-        "started",
         "status",
     )
 
+    context: RequestContext
+    """Where the request comes from; the server says it before anybody has this."""
+
     def __init__(self, http: HttpProtocol, head: Head, max_body_size: int) -> None:
-        self._http = http
-        self._head = head
-        self.context: RequestContext | None = None
-        """Where the request comes from."""
+        self._http: Final = http
+        self._head: Final = head
         self.max_body_size = max_body_size
         self.closes = not head.keep_alive
         """It is the last one on its connection."""
         self.status = 0
-        self.started = False
+        """0 before its header."""
         self.finished = False
         self.close_callback: Callable[[], None] | None = None
         self._chunking = False
         self._left: int | None = None
+
+    @property
+    def started(self) -> bool:
+        """Its header has been written; one that comes before the answer (RFC 9110, section 15.2) does not count."""
+        return self.status >= 200 or self.status == 101
 
     @property
     def stream(self) -> TransportStream:
@@ -99,25 +103,27 @@ class HttpAnswer(HTTPConnection):
         assert isinstance(start_line, ResponseStartLine)  # noqa: S101  # an answer has no other; so does Tornado
         if self.finished:
             return closed_write()
-        self._frame(start_line.code, headers)
-        data = _header(start_line, fields_of(headers))
+        fields = fields_of(headers)
+        self._frame(start_line.code, headers, fields)
+        data = _header(start_line, fields)
+        send = self._http.output.send
         if not chunk:
-            return self._http.send(data)
+            return send(data)
         body = self._framed(chunk)
         if len(body) <= _ONE_WRITE:
-            return self._http.send(data + body)
-        self._http.send(data)
-        return self._http.send(body)
+            return send(data + body)
+        send(data)
+        return send(body)
 
     def write(self, chunk: bytes) -> Future[None]:
         if self.finished:
             return closed_write()  # or it would be in the next answer
-        return self._http.send(self._framed(chunk))
+        return self._http.output.send(self._framed(chunk))
 
     @property
     def sends_files(self) -> bool:
         """Whether there is `send_file`: not over TLS, where each byte has to pass through this process."""
-        return self._http.is_clear and hasattr(os, "sendfile")
+        return self._http.output.is_clear and hasattr(os, "sendfile")
 
     async def send_file(self, file: int, offset: int, count: int, run: RunInThread) -> int:
         """Send a part of a file, without reading it, and return how many bytes have been sent.
@@ -138,39 +144,39 @@ class HttpAnswer(HTTPConnection):
     def finish(self) -> None:
         if self.finished:
             return
-        if self._left and not self._http.closing:
+        if self._left and not self._http.output.closing:
             self._http.close()
             raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
         if self._chunking:
-            self._http.send(b"0\r\n\r\n")
+            self._http.output.send(b"0\r\n\r\n")
         self.finished = True
         self._http.answered(self)
 
-    def _frame(self, status: int, headers: HTTPHeaders) -> None:
+    def _frame(self, status: int, headers: HTTPHeaders, fields: Fields) -> None:
         """Decide how the body's end will be told, and whether the connection's comes with it."""
         method, _, version = self._head.start_line
-        fields = fields_of(headers)
         self.status = status
-        self.started = status >= 200 or status == 101
-        bodiless = method == "HEAD" or status in (204, 304) or status < 200
-        has_length = "Content-Length" in fields
-        self._chunking = not (has_length or bodiless) and version == "HTTP/1.1"
-        self._left = 0 if bodiless else parse_int(headers["Content-Length"]) if has_length else None
-        if self._chunking:
+        self._chunking, self._left = False, None
+        if status in (204, 304) or status < 200 or method == "HEAD":
+            self._left = 0
+        elif "Content-Length" in fields:
+            self._left = _length_in(fields)
+        elif version == "HTTP/1.1":
+            self._chunking = True
             headers["Transfer-Encoding"] = "chunked"
-        if status >= 200:
-            unframed = not (has_length or bodiless or self._chunking)
-            if unframed:
-                self._http.ends_openly()
-            self._say_whether_it_closes(headers, fields, version, unframed)
-
-    def _say_whether_it_closes(self, headers: HTTPHeaders, fields: Fields, version: str, unframed: bool) -> None:
-        asked = "Connection" in fields and "close" in list_elements(fields["Connection"])
-        if unframed or asked or self._http.is_last():
+        else:
+            self._http.ends_openly()
             self.closes = True
+        if status < 200:
+            return
+        if self._http.is_last() or ("Connection" in fields and "close" in list_elements(fields["Connection"])):
+            self.closes = True
+        if self.closes or version == "HTTP/1.0":
+            self._say_whether_it_closes(headers, version)
+
+    def _say_whether_it_closes(self, headers: HTTPHeaders, version: str) -> None:
         if not self.closes:
-            if version == "HTTP/1.0":
-                headers["Connection"] = "Keep-Alive"
+            headers["Connection"] = "Keep-Alive"
         elif version == "HTTP/1.1" or self._head.keep_alive:
             headers["Connection"] = "close"
 
@@ -198,26 +204,38 @@ class HttpAnswer(HTTPConnection):
     def detach(self) -> DetachedStream:
         """Hand the connection over as a stream like Tornado's; one that has been closed meanwhile is a closed stream."""
         stream = DetachedStream(self._http.transport, self._http.now)
-        if not self._http.closing:
+        if not self._http.output.closing:
             self._http.hand_over(stream)
         return stream
 
 
-def _header(start_line: ResponseStartLine, fields: Fields) -> bytes:
+def _length_in(fields: Fields) -> int:
+    """Return what an answer says of its length. Raises `ValueError` where that is none."""
+    length = ",".join(fields["Content-Length"])
+    if not (length.isascii() and length.isdigit()):
+        raise ValueError(f"not an integer: {length!r}")
+    return int(length)
+
+
+def _header(start_line: ResponseStartLine, fields: dict[str, list[Any]]) -> bytes:
     """Write a header. Raises `ValueError` for what would end a line of it too early."""
-    lines = [f"HTTP/1.1 {start_line.code} {start_line.reason}"]
+    _, code, reason = start_line
+    lines = [f"HTTP/1.1 {code} {reason}"]
     lines += [
-        # Not all of Tornado turns bytes into text first (6.6).
+        # Not all of Tornado turns bytes into text first (6.6), whatever the types say.
         f"{name}: {value if value.__class__ is str else native_str(value)}"
         for name, values in fields.items()
         for value in values
     ]
-    if "Date" not in fields and start_line.code >= 200:
+    if "Date" not in fields and code >= 200:
         lines.append(f"Date: {date_now()}")
+    if not "".join(lines).isprintable():
+        _check_line_ends(lines)
     lines += ("", "")
-    data = "\r\n".join(lines).encode("latin-1")
-    ends = len(lines) - 1
-    if data.count(b"\n") != ends or data.count(b"\r") != ends:
-        [guilty, *_] = [line for line in lines if "\r" in line or "\n" in line]
-        raise ValueError(f"Illegal characters (CR or LF) in header: {guilty.encode('latin-1')!r}")
-    return data
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def _check_line_ends(lines: list[str]) -> None:
+    for line in lines:
+        if "\r" in line or "\n" in line:
+            raise ValueError(f"Illegal characters (CR or LF) in header: {line.encode('latin-1')!r}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from wshttp.engine.byte_buffer import ByteBuffer
 from wshttp.engine.refused import Refused
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
-_BEGUN_SIZE = re.compile(rb"[0-9A-Fa-f]{0,16}\r?\Z")
-_BEGUN_LINE_END = re.compile(rb"\r\n|\r?\Z")
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
+_BEGUN_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{0,16}\r?\Z")
+_BEGUN_LINE_END: Final = re.compile(rb"\r\n|\r?\Z")
 
 
 class FixedBody:

@@ -13,21 +13,23 @@ from typing import Final
 from tornado.httputil import HTTPHeaders, RequestStartLine
 
 from wshttp.engine.refused import Refused
-from wshttp.header_fields import Fields, field_name, headers_of
+from wshttp.header_fields import FIELD_NAMES, Fields, headers_of
 
 MAX_FIELDS: Final = 256
 """Header fields of one request; browsers send some twenty, and proxies add a handful."""
 
-_ALLOWED = bytes(code for code in range(256) if code in b"\t\r\n" or (code >= 0x20 and code != 0x7F))
+_ALLOWED: Final = bytes(code for code in range(256) if code in b"\t\r\n" or (code >= 0x20 and code != 0x7F))
 """What may stand in a header: field-content of RFC 9110 section 5.5, and the line ends."""
 
-_REQUEST_LINE = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^\s\x7f]+) HTTP/([0-9]\.[0-9])", re.ASCII)
-_HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+;=\[\]:]|%[0-9A-Fa-f]{2})*")
+_REQUEST: Final = r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^\s\x7f]+) "
+_REQUEST_LINE: Final = re.compile(_REQUEST + r"(HTTP/1\.[01])", re.ASCII)
+_OTHER_VERSION: Final = re.compile(_REQUEST + r"HTTP/[0-9]\.[0-9]", re.ASCII)
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+;=\[\]:]++|%[0-9A-Fa-f]{2})*+")
 """As Tornado's (6.6), which is looser than RFC 3986 and knows no comma: that joins several Host fields."""
 
-_ABSOLUTE = re.compile(r"https?://([^/?#]+)(.*)", re.IGNORECASE)
-_AUTHORITY = re.compile(r"(?:[^][:@/?#]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
-_LENGTH = re.compile(r"[0-9]{1,18}")
+_ABSOLUTE: Final = re.compile(r"https?://([^/?#]+)(.*)", re.IGNORECASE)
+_AUTHORITY: Final = re.compile(r"(?:[^][:@/?#]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 """As many digits as any 64-bit reader takes for the same number."""
 
 
@@ -57,49 +59,50 @@ class Head:
 
 def parse_head(data: bytes) -> Head:
     """Read everything up to and with the empty line. Raises `Refused`."""
-    lines = _lines_of(data)
-    method, target, version = _request_line(lines[0])
-    fields = _fields(lines[1:-2])
+    lines = data.decode("latin-1").split("\r\n")
+    # What is printable throughout has no control characters; other line ends are such, too.
+    if not "".join(lines).isprintable():
+        _check_characters(data, len(lines) - 1)
+    match = _REQUEST_LINE.fullmatch(lines[0])
+    if match is None:
+        raise _bad_request_line(lines[0])
+    start_line = tuple.__new__(RequestStartLine, match.groups())  # its own `__new__` is Python and takes twice as long
+    method, target, version = start_line
+    fields = _fields(lines)
     _check_host(fields, version)
     if target[0] != "/" or method == "CONNECT":
-        target = _other_form(method, target, fields)
+        start_line = RequestStartLine(method, _other_form(method, target, fields), version)
         _check_host(fields, version)
-    length = _body_length(fields, version)
-    expects = version == "1.1" and "Expect" in fields and list_elements(fields["Expect"]) == ["100-continue"]
-    keep_alive = _keeps_alive(method, version, fields)
-    return Head(RequestStartLine(method, target, "HTTP/" + version), headers_of(fields), length, keep_alive, expects)
+    length = _body_length(fields, version) if "Content-Length" in fields or "Transfer-Encoding" in fields else 0
+    expects = "Expect" in fields and version == "HTTP/1.1" and list_elements(fields["Expect"]) == ["100-continue"]
+    keep_alive = _keeps_alive(method, version, fields) if "Connection" in fields else version == "HTTP/1.1"
+    return Head(start_line, headers_of(fields), length, keep_alive, expects)
 
 
-def _lines_of(data: bytes) -> list[str]:
-    lines = data.decode("latin-1").split("\r\n")
-    ends = len(lines) - 1
+def _check_characters(data: bytes, ends: int) -> None:
     # RFC 9112 section 2.2: a CR or LF by itself must not be taken for the end of a line by one, and not by another.
     if data.count(b"\n") != ends or data.count(b"\r") != ends:
         raise Refused(400, "lines end with CR LF, and neither stands alone")
     if data.translate(None, _ALLOWED):
         raise Refused(400, "a header has control characters")
-    return lines
 
 
-def _request_line(line: str) -> tuple[str, str, str]:
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        # A line without a version is HTTP/0.9, whose answers have no header: nobody asks for one by mistake.
-        raise Refused(400, "Malformed HTTP request line")
-    method, target, version = match.groups()
-    if version not in ("1.1", "1.0"):
-        raise Refused(505, "this server speaks HTTP/1.0 and HTTP/1.1")
-    return method, target, version
+def _bad_request_line(line: str) -> Refused:
+    if _OTHER_VERSION.fullmatch(line):
+        return Refused(505, "this server speaks HTTP/1.0 and HTTP/1.1")
+    # A line without a version is HTTP/0.9, whose answers have no header: nobody asks for one by mistake.
+    return Refused(400, "Malformed HTTP request line")
 
 
 def _fields(lines: list[str]) -> Fields:
-    if len(lines) > MAX_FIELDS:
+    """Return the fields of a request: what is between its first line and the last two."""
+    if len(lines) - 3 > MAX_FIELDS:
         raise Refused(431, f"a request has at most {MAX_FIELDS} header fields")
     fields: Fields = {}
-    for line in lines:
+    for line in lines[1:-2]:
         name, colon, value = line.partition(":")
         try:
-            name = field_name(name)
+            name = FIELD_NAMES[name]
         except ValueError:
             raise _bad_field(line) from None
         if not colon:
@@ -141,7 +144,7 @@ def _other_form(method: str, target: str, fields: Fields) -> str:
 def _check_host(fields: Fields, version: str) -> None:
     hosts = fields.get("Host")
     if hosts is None:
-        if version == "1.1":
+        if version == "HTTP/1.1":
             raise Refused(400, "Missing Host header")
     elif len(hosts) > 1 or _HOST.fullmatch(hosts[0]) is None:
         raise Refused(400, "Invalid Host header, or several")
@@ -173,15 +176,16 @@ def _equal_lengths(lengths: list[str]) -> list[str]:
 def _check_codings(codings: list[str], lengths: list[str] | None, version: str) -> None:
     if lengths is not None:
         raise Refused(400, "Message with both Transfer-Encoding and Content-Length")
-    if version == "1.0":
+    if version == "HTTP/1.0":
         raise Refused(400, "Transfer-Encoding in HTTP/1.0")
     if len(codings) > 1 or codings[0].lower() != "chunked":
         raise Refused(400, f"Unsupported Transfer-Encoding {','.join(codings)}")
 
 
 def _keeps_alive(method: str, version: str, fields: Fields) -> bool:
-    options = list_elements(fields["Connection"]) if "Connection" in fields else ()
-    if version == "1.1":
+    """Tell what the `Connection` field says of the next request."""
+    options = list_elements(fields["Connection"])
+    if version == "HTTP/1.1":
         return "close" not in options
     # Without a length, such a body ends with the connection, and we have taken it for none.
     has_end = "Content-Length" in fields or method in ("GET", "HEAD")

@@ -7,20 +7,21 @@ calls back into Python, and it can neither wait between two pipelined requests n
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from wshttp.engine.byte_buffer import ByteBuffer
 from wshttp.engine.http_body import ChunkedBody, FixedBody
 from wshttp.engine.http_head import Head, parse_head
 from wshttp.engine.refused import Refused
 
-_END_OF_HEAD = b"\r\n\r\n"
-_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
-_LINE_FEED = re.compile(rb"\n")
-_LONE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)+")
+_LINE_FEED: Final = re.compile(rb"\n")
+_LONE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
 
 
 class HttpParser:
-    """Take `head`, then `body` until its end, then the next `head`, as far as `feed` has brought them.
+    """Take `head`, then `body` until its end, then the next `head`, as far as `buffer` has them.
 
     It keeps what nobody has asked for, so that its user decides how much that may be.
     """
@@ -29,29 +30,32 @@ class HttpParser:
 
     def __init__(self) -> None:
         self.buffer = ByteBuffer()
-        """What has been read and not been asked for."""
+        """What has been read and not been asked for; whoever reads appends to it."""
         self._searched = 0
         self._body: FixedBody | ChunkedBody | None = None
-
-    def feed(self, data: bytes) -> None:
-        self.buffer.append(data)
 
     def head(self, most: int) -> Head | None:
         """Return the next request's head, `None` where it is not there yet. Raises `Refused` above `most` bytes."""
         buffer = self.buffer
-        empty = buffer.match(_EMPTY_LINES)  # RFC 9112 section 2.2: before a request they are to be passed over
-        if empty is not None:
-            buffer.skip(len(empty[0]))
-            self._searched = 0
-        end = buffer.find(_END_OF_HEAD, max(0, self._searched - 3))
-        size = len(buffer) if end < 0 else end + len(_END_OF_HEAD)
+        if buffer.data.startswith(b"\r", buffer.at):
+            self._skip_empty_lines()
+        start = self._searched - 3 if self._searched > 3 else 0
+        end = buffer.data.find(_END_OF_HEAD, buffer.at + start)
+        if end < 0:
+            self._look_at_part(most)
+            return None
+        size = end + len(_END_OF_HEAD) - buffer.at
         if size > most:
             raise self._too_large(most)
-        if end < 0:
-            self._look_at_part(buffer)
-            return None
         self._searched = 0
         return parse_head(buffer.take(size))
+
+    def _skip_empty_lines(self) -> None:
+        """Pass over what RFC 9112, section 2.2, allows before a request."""
+        empty = self.buffer.match(_EMPTY_LINES)
+        if empty is not None:
+            self.buffer.skip(len(empty[0]))
+            self._searched = 0
 
     @property
     def lacks_head(self) -> bool:
@@ -75,8 +79,11 @@ class HttpParser:
             return Refused(431, f"the header of a request has at most {most} bytes")
         return Refused(414, f"the target of a request, with its header, has at most {most} bytes")
 
-    def _look_at_part(self, buffer: ByteBuffer) -> None:
+    def _look_at_part(self, most: int) -> None:
         """Find what will never become a head, so that its sender need not wait for a time-out to learn it."""
+        buffer = self.buffer
+        if len(buffer) > most:
+            raise self._too_large(most)
         # At the beginning there may be a CR before it that is not ours any more: the last byte of a body.
         if buffer.match(_LINE_FEED) or buffer.search(_LONE_LINE_FEED, self._searched):
             raise Refused(400, "lines end with CR LF, and neither stands alone")

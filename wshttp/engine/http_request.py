@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from typing import Final
 
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPServerRequest, RequestStartLine, split_host_and_port
 
-_LONGEST_REMEMBERED = 64
+from wshttp.header_fields import fields_of
+
+_LONGEST_REMEMBERED: Final = 64
 
 
 class EngineRequest(HTTPServerRequest):
@@ -34,7 +37,8 @@ class EngineRequest(HTTPServerRequest):
         context = connection.context  # type: ignore[attr-defined]  # of this engine's
         self.remote_ip = context.remote_ip
         self.protocol = context.protocol
-        self.host = headers.get("Host", "127.0.0.1")  # HTTP/1.0 may do without
+        fields = fields_of(headers)
+        self.host = fields["Host"][0] if "Host" in fields else "127.0.0.1"  # HTTP/1.0 may do without
         self.host_name = _host_name(self.host) if len(self.host) <= _LONGEST_REMEMBERED else _name_in(self.host)
         self.files = {}
         self.connection = connection
@@ -48,7 +52,7 @@ class EngineRequest(HTTPServerRequest):
 
     def _parse_body(self) -> None:
         # Where nothing says that it is a form, Tornado (6.6) finds none in it, by more questions.
-        if self.headers.get_list("Content-Type"):
+        if "Content-Type" in fields_of(self.headers):
             super()._parse_body()
 
 

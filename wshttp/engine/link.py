@@ -65,6 +65,7 @@ class Link:
     `bucket` is what it counts by against the limit per address, `None` where it does not.
     `leaving`: it is closed as soon as it has answered what it has begun; but where it is `lingering`, too, not before an
     answer has told the client, who may have sent another request meanwhile.
+    `requests` is how many there have been, or have begun; whoever speaks on it counts them.
     """
 
     __slots__ = (
@@ -157,16 +158,20 @@ class Link:
 
     def await_header(self, now: float) -> None:
         """Wait for the next request; bytes that came during the last answer are the beginning of it."""
-        self._enter(Phase.HEADER, now)
-        if self._stream is not None:
-            self._stream.first_read_at = now if self._stream.received > self._received else None
+        if self.phase is not Phase.DETACHED:
+            self.phase = Phase.HEADER
+            self._since = now
+        stream = self._stream
+        if stream is not None:
+            stream.first_read_at = now if stream.received > self._received else None
 
     def await_body(self, now: float) -> None:
-        self.requests += 1
         self._enter(Phase.BODY, now)
 
-    def await_answer(self, now: float) -> None:
-        self._enter(Phase.ANSWER, now)
+    def await_answer(self) -> None:
+        """Wait for the application, which has no time-out."""
+        if self.phase is not Phase.DETACHED:
+            self.phase = Phase.ANSWER
         if self._stream is not None:
             self._received = self._stream.received
 
@@ -212,7 +217,7 @@ class Link:
         return None
 
     def _enter(self, phase: Phase, now: float) -> None:
-        if not self.detached:
+        if self.phase is not Phase.DETACHED:
             self.phase = phase
             self._since = now
 

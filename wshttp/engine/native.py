@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, TypeAlias, cast
 
 from tornado.http1connection import _GzipMessageDelegate
-from tornado.httputil import HTTPMessageDelegate
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.log import gen_log
 from tornado.web import Application
 
@@ -19,6 +20,7 @@ from wshttp.engine.http_answer import HttpAnswer
 from wshttp.engine.http_head import Head
 from wshttp.engine.http_protocol import HttpProtocol
 from wshttp.engine.http_request import EngineRequest
+from wshttp.engine.limits import Limits
 from wshttp.engine.link import Link
 from wshttp.engine.listeners import Listener
 from wshttp.engine.options_asterisk import OptionsAsterisk
@@ -26,6 +28,15 @@ from wshttp.engine.request_context import request_context
 from wshttp.engine.server import EngineServer
 from wshttp.engine.tls_transport import speak_tls
 from wshttp.engine.websocket_hook import hook_websockets
+
+DelegateFor: TypeAlias = Callable[[RequestStartLine, HTTPHeaders, HttpAnswer, Link], HTTPMessageDelegate]
+"""What `start_request` of Tornado's applications is, for who has the header at once: it finds the delegate by it.
+
+`headers_received` is called on that next, all the same. The last argument is what they call the server connection.
+"""
+
+_NO_LIMIT: Final = 100 * 1024 * 1024
+"""Bytes of a header where none is set; as much as Tornado's read buffer."""
 
 
 class NativeServer(EngineServer):
@@ -38,6 +49,22 @@ class NativeServer(EngineServer):
         super().initialize(*arguments, **options)
         hook_websockets()
         self.chunk_size = self.conn_params.chunk_size
+        self._delegate_for = self._way_to(self.request_callback)
+
+    def _way_to(self, application: Any) -> DelegateFor:
+        """Return how this application's delegates are found; by its own `delegate_for`, if it has one."""
+        if hasattr(application, "delegate_for"):
+            return cast(DelegateFor, application.delegate_for)
+        if isinstance(application, Application) and type(application).start_request is Application.start_request:
+            # What that does once it has a header, with a request of our own.
+            return lambda line, headers, answer, link: application.find_handler(
+                EngineRequest(answer, link, line, headers)
+            )
+        return lambda line, headers, answer, link: self.start_request(link, answer)
+
+    def _limits_changed(self, limits: Limits) -> None:
+        self.max_header_size = limits.max_header_size or _NO_LIMIT
+        self.max_body_size = limits.max_body_size or sys.maxsize
 
     @cached_property
     def nothing_to_wait_for(self) -> Future[None]:
@@ -81,17 +108,7 @@ class NativeServer(EngineServer):
         answer.context = request_context(link, self.proxies, head.headers)
         if head.start_line.path == "*" and not getattr(self.request_callback, "takes_asterisk", False):
             return OptionsAsterisk(answer)
-        delegate = self._delegate(link, head, answer)
+        delegate = self._delegate_for(head.start_line, head.headers, answer, link)
         if self.conn_params.decompress:  # Tornado's own, private there (6.6), as it is an option of its server
             return _GzipMessageDelegate(delegate, self.chunk_size, answer.max_body_size)
         return delegate
-
-    def _delegate(self, link: Link, head: Head, answer: HttpAnswer) -> HTTPMessageDelegate:
-        application = self.request_callback
-        if isinstance(application, Application) and type(application).start_request is Application.start_request:
-            # What that does once it has a header, with a request of our own.
-            return application.find_handler(EngineRequest(answer, link, head.start_line, head.headers))
-        return self.start_request(link, answer)
-
-    def is_last(self, link: Link) -> bool:
-        return link.leaving or self.conn_params.no_keep_alive

@@ -6,13 +6,10 @@ Nodes that serve the same clients exchange reports of what they let through: `Ad
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import islice
-from typing import Generic, TypeVar
 
 from wshttp.engine.address import Network, contains, networks
+from wshttp.engine.bounded_table import BoundedTable
 from wshttp.engine.tally import MAX_TOLD, Tally, count
 
 MAX_KEYS = 65_536
@@ -27,26 +24,7 @@ STRIKE_WINDOW = 60.0
 LONGEST_BAN = 3600.0
 """Seconds; a ban does not grow beyond it (NIST SP 800-63B-4 section 3.2.2 names 1 h as the end of a growing delay)."""
 
-_EVICTION_SAMPLE = 16
-
 Monotonic = Callable[[], float]
-State = TypeVar("State")
-
-
-class _Table(OrderedDict[str, State], Generic[State]):
-    """A bounded dictionary that evicts, of the least recently used keys, the one that `loss` finds the cheapest."""
-
-    def __init__(self, max_keys: int, loss: Callable[[State], float]) -> None:
-        super().__init__()
-        self._max_keys = max_keys
-        self._loss = loss
-
-    def keep(self, key: str, state: State) -> None:
-        if key not in self and len(self) >= self._max_keys:
-            oldest = islice(self.items(), _EVICTION_SAMPLE)
-            del self[min(oldest, key=lambda item: self._loss(item[1]))[0]]
-        self[key] = state
-        self.move_to_end(key)
 
 
 class TokenBuckets:
@@ -62,7 +40,7 @@ class TokenBuckets:
         self.burst = max(burst or rate, 1.0)
         self._monotonic = monotonic
         # The whole state of a bucket is the time at which it is full again (the generic cell rate algorithm).
-        self._full_at: _Table[float] = _Table(max_keys, loss=float)
+        self._full_at: BoundedTable[float] = BoundedTable(max_keys, loss=float)
 
     def __len__(self) -> int:
         return len(self._full_at)
@@ -88,12 +66,14 @@ class TokenBuckets:
             self._full_at.keep(key, full_at)
 
 
-@dataclass(slots=True)
 class _Conduct:
-    strikes: int
-    window_at: float
-    bans: int
-    banned_until: float
+    __slots__ = ("banned_until", "bans", "strikes", "window_at")
+
+    def __init__(self, at: float) -> None:
+        self.strikes = 0
+        self.window_at = at
+        self.bans = 0
+        self.banned_until = at
 
 
 class Bans:
@@ -107,14 +87,15 @@ class Bans:
     def __init__(self, base: float, monotonic: Monotonic, max_keys: int = MAX_KEYS) -> None:
         self.base = base
         self._monotonic = monotonic
-        self._conduct: _Table[_Conduct] = _Table(max_keys, loss=lambda conduct: conduct.banned_until)
+        self.conduct: BoundedTable[_Conduct] = BoundedTable(max_keys, loss=lambda conduct: conduct.banned_until)
+        """By key, of who was refused."""
 
     def __len__(self) -> int:
-        return len(self._conduct)
+        return len(self.conduct)
 
     def remaining(self, key: str) -> float | None:
         """Return the seconds until a ban ends; `None` where there is none."""
-        conduct = self._conduct.get(key)
+        conduct = self.conduct.get(key)
         if conduct is None:
             return None
         seconds = conduct.banned_until - self._monotonic()
@@ -132,12 +113,12 @@ class Bans:
             conduct.banned_until = now + min(self.base * 2**conduct.bans, LONGEST_BAN)
             conduct.bans = min(conduct.bans + 1, 64)
             conduct.strikes = 0
-        self._conduct.keep(key, conduct)
+        self.conduct.keep(key, conduct)
         return bans
 
     def bans_of(self, key: str) -> int:
         """Count the bans of a key that are not forgotten."""
-        conduct = self._conduct.get(key)
+        conduct = self.conduct.get(key)
         return 0 if conduct is None else conduct.bans
 
     def impose(self, key: str, seconds: float, bans: int) -> None:
@@ -149,12 +130,12 @@ class Bans:
         conduct.banned_until = max(conduct.banned_until, now + seconds)
         conduct.bans = max(conduct.bans, bans)
         conduct.strikes = 0
-        self._conduct.keep(key, conduct)
+        self.conduct.keep(key, conduct)
 
     def _conduct_of(self, key: str, now: float) -> _Conduct:
-        conduct = self._conduct.get(key)
+        conduct = self.conduct.get(key)
         if conduct is None or (conduct.bans and now - conduct.banned_until >= LONGEST_BAN):
-            return _Conduct(0, now, 0, now)
+            return _Conduct(now)
         if now - conduct.window_at >= STRIKE_WINDOW:
             conduct.strikes, conduct.window_at = 0, now
         return conduct
@@ -190,6 +171,10 @@ class AddressRates:
     def limited(self) -> bool:
         """Whether there is any rate."""
         return bool(self._requests.rate or self._connections.rate)
+
+    def is_active(self) -> bool:
+        """Tell whether requests are counted, or any might be refused now."""
+        return bool(self._deny or self._requests.rate or self._bans.conduct)
 
     def denied(self, ip: str) -> bool:
         """Tell whether an address is in a network of `deny`, and in none of `allow`."""

@@ -9,9 +9,10 @@ from tornado.httputil import HTTPHeaders
 
 from wshttp.engine.address import TrustedProxies
 from wshttp.engine.link import Link
+from wshttp.header_fields import fields_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RequestContext:
     """Where one request comes from; Tornado makes `request.remote_ip` and `request.protocol` of it.
 
@@ -33,7 +34,8 @@ def request_context(link: Link, proxies: TrustedProxies, headers: HTTPHeaders) -
     """Work out where a request comes from, and delete from its headers what its peer may not say."""
     peer_ip = link.peer_ip
     if not (link.may_forward and proxies.trusts(peer_ip)):
-        proxies.strip(headers, trusted=False)
+        if not proxies.spoken.isdisjoint(fields_of(headers)):
+            proxies.strip(headers, trusted=False)
         return _own_context(peer_ip, link.protocol)
     origin = proxies.resolve(peer_ip, headers)
     proxies.strip(headers, trusted=True)

@@ -84,6 +84,7 @@ class RequestDelegate(HTTPMessageDelegate):
             # A pipelined request that was buffered when its link was closed, by a drain or after `Connection: close`:
             # nobody will get the answer, so nothing may be done about it.
             raise HTTPInputError("the connection has been closed before this request")
+        self._link.requests += 1
         self._link.await_body(self._clock())
         self._connection.context = request_context(self._link, self._proxies, headers)
         return self._application.headers_received(start_line, headers)
@@ -92,7 +93,7 @@ class RequestDelegate(HTTPMessageDelegate):
         return self._application.data_received(chunk)
 
     def finish(self) -> None:
-        self._link.await_answer(self._clock())
+        self._link.await_answer()
         self._application.finish()
 
     def on_connection_close(self) -> None:
