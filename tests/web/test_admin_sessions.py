@@ -279,7 +279,7 @@ async def test_expired_are_ended_with_their_own_reason(
     users_file: str, ada: tuple[str, str], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only they, at once, instead of at the next sweep."""
-    monkeypatch.setattr("wshttp.sessions.session_list.SWEEP_INTERVAL", 3600)
+    monkeypatch.setattr("wshttp.sessions.sweeper.SWEEP_INTERVAL", 3600)
     server = admin_server(users_file, clock)
     async with running(server) as base:
         await Browser(base).get("/wshttp/health/live")  # the sweep of the beginning is over
@@ -393,7 +393,7 @@ async def test_expired_that_ended_before_the_store_failed_are_in_the_audit_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As those that are chosen: what was taken before is counted."""
-    monkeypatch.setattr("wshttp.sessions.session_list.SWEEP_INTERVAL", 3600)
+    monkeypatch.setattr("wshttp.sessions.sweeper.SWEEP_INTERVAL", 3600)
     server = admin_server(users_file, clock)
     async with running(server) as base:
         await Browser(base).get("/wshttp/health/live")  # the sweep of the beginning is over

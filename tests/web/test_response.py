@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
 
 from wshttp import Response
 from wshttp.errors import UsageError
+from wshttp.web.response import answer_of
 
 
 @pytest.mark.parametrize("result", ["text", b"bytes", {"a": 1}, [1]])
@@ -15,6 +17,26 @@ def test_result_becomes_the_body(result: Any) -> None:
     """Status 200, no headers, the content type by the kind."""
     response = Response.of(result)
     assert (response.body, response.status, dict(response.headers), response.content_type) == (result, 200, {}, None)
+
+
+@pytest.mark.parametrize("result", ["text", b"bytes", {"a": 1}, [1], Response("a", status=201), None])
+def test_answer_is_that_of_the_response(result: Any) -> None:
+    """What is shared by answers of one shape differs from a response of one's own in the body only."""
+    own = Response.of(result)
+    response, content = answer_of(result)
+    assert content == own.content()
+    for name in ("status", "headers", "content_type", "kind", "is_streamed"):
+        assert getattr(response, name) == getattr(own, name), name
+    assert (response.body is None) is (own.body is None)
+
+
+def test_response_is_frozen_and_compared_by_what_it_says() -> None:
+    """It is a value."""
+    assert Response("a") == Response("a", 200, {}, None) != Response("b")
+    assert repr(Response("a")) == "Response(body='a', status=200, headers={}, content_type=None)"
+    with pytest.raises(FrozenInstanceError):
+        Response("a").status = 201  # type: ignore[misc]
+    assert replace(Response("a"), status=201) == Response("a", 201)
 
 
 def test_response_stays_itself_and_none_has_no_content() -> None:

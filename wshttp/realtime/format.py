@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from wshttp.realtime.message_types import FromClient, ToClient
@@ -45,12 +46,30 @@ class Format(Protocol):
         """
 
 
-_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def to_json(value: Json) -> str:
     """Return JSON text, as short as it gets."""
-    return _ENCODE(value)
+    if _chunks is None:
+        return _ENCODER.encode(value)
+    try:
+        return "".join(_chunks(value, 0))
+    except RecursionError:
+        return _ENCODER.encode(value)  # which tells what is merely deep from what contains itself
+
+
+def _in_c() -> Callable[[Json, int], tuple[str, ...]] | None:
+    """Return what `JSONEncoder.encode` has made for each value, made once; `None` where Python has it not in C.
+
+    It does not look for values that contain themselves.
+    """
+    make = getattr(json.encoder, "c_make_encoder", None)
+    text, separators = json.encoder.encode_basestring, (_ENCODER.key_separator, _ENCODER.item_separator)
+    return make and make(None, _ENCODER.default, text, None, *separators, False, False, False)
+
+
+_chunks: Final = _in_c()
 
 
 def envelope(what: ToClient, **fields: Json) -> str:
@@ -67,7 +86,7 @@ class Plain:
         return None
 
     def message(self, data: Json | bytes) -> Message:
-        return data if isinstance(data, str | bytes) else to_json(data)
+        return data if isinstance(data, (str, bytes)) else to_json(data)
 
     def queued(self, data: Json | bytes) -> Message:
         return self.message(data)

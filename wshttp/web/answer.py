@@ -9,11 +9,10 @@ from typing import Final
 from tornado.httputil import HTTPHeaders, ResponseStartLine
 from tornado.web import Finish, HTTPError
 
-from wshttp import header_fields
+from wshttp.header_fields import Fields, headers_of
 from wshttp.http_date import date_now
 from wshttp.web.problems import CONTENT_TYPE, Problem
-from wshttp.web.response import Response
-from wshttp.web.visit import Visit
+from wshttp.web.response import Response, kind_of
 
 SERVER: Final = "wshttp"
 
@@ -22,28 +21,32 @@ HTML: Final = "text/html; charset=UTF-8"
 _PHRASE: Final = re.compile(r"[\t \x21-\x3b\x3d-\x7e\x80-\xff]+")
 """A reason phrase (RFC 9112, section 4), without `<`: some programs show it as if it were markup."""
 
-
-def default_headers() -> HTTPHeaders:
-    """Return what every answer has in its header."""
-    return header_fields.headers_of({"Server": [SERVER], "X-Content-Type-Options": ["nosniff"], "Date": [date_now()]})
+_LINES: Final = {status: ResponseStartLine("HTTP/1.1", status, phrase) for status, phrase in responses.items()}
+"""The usual status lines."""
 
 
-def headers_of(response: Response) -> HTTPHeaders:
+def default_fields(kind: str | None = None) -> Fields:
+    """Return what every answer has in its header; `kind` is the content type."""
+    fields = {"Server": [SERVER], "X-Content-Type-Options": ["nosniff"], "Date": [date_now()]}
+    if kind is not None:
+        fields["Content-Type"] = [kind]
+    return fields
+
+
+def fields_for(response: Response) -> Fields:
     """Return an answer's header. Raises `HTTPInputError` for what cannot be in one."""
-    headers = default_headers()
+    given, body = response.content_type, response.body
+    fields = default_fields(kind_of(body) if given is None and body is not None else None)
+    if given is not None or response.headers:
+        _put_given(headers_of(fields), response)
+    return fields
+
+
+def _put_given(headers: HTTPHeaders, response: Response) -> None:
     if response.content_type is not None:
         _put(headers, "Content-Type", response.content_type)
-    elif response.body is not None:
-        headers["Content-Type"] = response.kind
     for name, value in response.headers.items():
         _put(headers, name, value)
-    return headers
-
-
-def say_of_session(headers: HTTPHeaders, visit: Visit) -> None:
-    """Add what an answer has to say of the session, in the place of what it says otherwise."""
-    for name, value in visit.headers():
-        headers.add(name, value) if name == "Set-Cookie" else headers.__setitem__(name, value)
 
 
 def _put(headers: HTTPHeaders, name: str, value: str) -> None:
@@ -54,9 +57,9 @@ def _put(headers: HTTPHeaders, name: str, value: str) -> None:
 
 def start_line(status: int, phrase: str | None = None) -> ResponseStartLine:
     """Return a status line; `phrase` is what an application has for the usual one."""
-    if phrase is None or not _PHRASE.fullmatch(phrase):
-        phrase = responses.get(status, "Unknown") if phrase is None else "Unknown"
-    return ResponseStartLine("HTTP/1.1", status, phrase)
+    if phrase is None and status in _LINES:
+        return _LINES[status]
+    return ResponseStartLine("HTTP/1.1", status, phrase if phrase and _PHRASE.fullmatch(phrase) else "Unknown")
 
 
 def is_bodiless(status: int) -> bool:

@@ -36,7 +36,7 @@ from wshttp.web.gate import Gate, Nothing, gated
 from wshttp.web.metrics import Metrics, MetricsHandler
 from wshttp.web.on_request import ANY_REQUEST
 from wshttp.web.options_asterisk import ASTERISK, OptionsAsterisk
-from wshttp.web.paths import decoded_path, encoded_path, parameters_of, route_pattern
+from wshttp.web.paths import decoded_path, encoded_path, parameters_of, route_pattern, routed_path
 from wshttp.web.rules import Rules
 from wshttp.web.site import Site, put_site
 from wshttp.web.site_files import FileExchange, SiteFiles, is_plain
@@ -176,6 +176,19 @@ class SiteApplication(Application):
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         return Arrival(self, server_conn, request_conn)
 
+    def delegate_for(
+        self,
+        start_line: RequestStartLine,
+        headers: HTTPHeaders,
+        connection: HTTPConnection,
+        server_connection: object,
+    ) -> HTTPMessageDelegate:
+        """Return who deals with a request, once its header is there."""
+        delegate: HTTPMessageDelegate = self.find_handler(
+            SiteRequest(start_line, headers, connection, server_connection)
+        )
+        return delegate
+
     def _open_folder(self, folder: Path) -> FileRoot:
         """Return a folder that comes with the package; it is let go of with the application."""
         root = FileRoot(folder)
@@ -189,7 +202,7 @@ class SiteApplication(Application):
         if request.path == ASTERISK:
             return self.get_handler_delegate(request, OptionsAsterisk)
         try:
-            request.path = encoded_path(decoded_path(request.path))
+            request.path = routed_path(request.path)
         except BadRequest:
             return self.get_handler_delegate(request, Malformed)
         rule = self._rules.find(request)
@@ -228,8 +241,7 @@ class Arrival(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         line = cast(RequestStartLine, start_line)
-        request = SiteRequest(line, headers, self._connection, self._server_connection)
-        self._delegate = self._application.find_handler(request)
+        self._delegate = self._application.delegate_for(line, headers, self._connection, self._server_connection)
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -250,9 +262,9 @@ class Exchanges(Router):
         self._application = application
         self._route = route
 
-    def find_handler(
+    def find_handler(  # type: ignore[override]  # an exchange is a delegate by what it does
         self, request: HTTPServerRequest, path_kwargs: dict[str, bytes] | None = None, **kwargs: Any
-    ) -> HTTPMessageDelegate:
+    ) -> Exchange:
         """Return who deals with the request; `path_kwargs` are the path's parameters, decoded up to their UTF-8."""
         parameters = {name: value.decode() for name, value in (path_kwargs or {}).items()}
         return Exchange(self._application, request, self._route, parameters)

@@ -10,6 +10,7 @@ from typing import Final
 from tornado.httputil import HTTPHeaders
 
 from wshttp.errors import ClientDisconnected, ContentTooLarge
+from wshttp.header_fields import fields_of
 
 _LENGTH: Final = re.compile("[0-9]{1,18}")
 """More digits are no length; Python itself refuses to read 4,301 of them."""
@@ -20,7 +21,7 @@ def announced_length(headers: HTTPHeaders) -> int | None:
 
     Several equal values are one (RFC 9110, section 8.6).
     """
-    lines = headers.get_list("Content-Length")
+    lines = fields_of(headers).get("Content-Length")
     if not lines:
         return None
     values = {value.strip() for line in lines for value in line.split(",")}

@@ -18,19 +18,34 @@ from tornado.httputil import HTTPServerRequest
 from wshttp.addresses import bucket
 from wshttp.errors import Forbidden, TooManyRequests
 from wshttp.web.paths import decoded_path, encoded_path
-from wshttp.web.site import Site
+from wshttp.web.site import RatePolicy, Site
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS", "TRACE")
 """Methods that change nothing: RFC 9110, section 9.2.1."""
 
+_USUAL_LOOPBACK: Final = ("127.0.0.1", "localhost")
 
-def check_address(site: Site, request: HTTPServerRequest) -> None:
+
+def check_source(site: Site, request: HTTPServerRequest, *, handshake: bool, stays_open: bool) -> None:
+    """Ask for address, host and origin, and raise what `check_address`, `check_host` and `check_origin` do.
+
+    What they ask first, and answer nearly always, is asked here: that is most of what most requests are asked.
+    """
+    if site.rates is not None and site.rates.is_active():
+        check_address(site.rates, site, request)
+    if not (site.loopback_only and request.host_name in _USUAL_LOOPBACK):
+        check_host(site, request)
+    if handshake or stays_open or request.method not in SAFE_METHODS:
+        check_origin(site, request, handshake=handshake)
+
+
+def check_address(rates: RatePolicy, site: Site, request: HTTPServerRequest) -> None:
     """Raise `Forbidden` for a denied address and `TooManyRequests` for one that asks too often."""
-    if site.rates is None or not request.remote_ip:
+    if not request.remote_ip:
         return
-    if site.rates.denied(request.remote_ip):
+    if rates.denied(request.remote_ip):
         raise Forbidden("requests from this address are not served")
-    wait = site.rates.request(request.remote_ip, bucket(request.remote_ip, site.settings.session.ipv6_prefix))
+    wait = rates.request(request.remote_ip, bucket(request.remote_ip, site.settings.session.ipv6_prefix))
     if wait is not None:
         raise TooManyRequests(wait)
 
@@ -72,7 +87,7 @@ def _unknown(name: str) -> Forbidden:
 
 
 def _is_loopback(name: str) -> bool:
-    if name in ("127.0.0.1", "localhost") or name.endswith(".localhost"):
+    if name in _USUAL_LOOPBACK or name.endswith(".localhost"):
         return True
     return _is_address(name) and ipaddress.ip_address(name).is_loopback
 
@@ -85,14 +100,12 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool, stays_open: bool = False) -> None:
-    """Raise `Forbidden` for what another site has a browser send: unsafe methods, and all that opens a connection.
+def check_origin(site: Site, request: HTTPServerRequest, *, handshake: bool) -> None:
+    """Raise `Forbidden` for what another site has a browser send; asked of unsafe methods, and all that opens a connection.
 
     A request with neither `Sec-Fetch-Site` nor `Origin` comes from no browser's page and passes.
     `websocket.allowed_origins` holds for handshakes only.
     """
-    if request.method in SAFE_METHODS and not (handshake or stays_open):
-        return
     origin = request.headers.get("Origin")
     fetch_site = request.headers.get("Sec-Fetch-Site", "").lower()
     if handshake and origin is not None and origin in site.settings.websocket.allowed_origins:
@@ -119,9 +132,10 @@ def _is_same_origin(origin: str, request: HTTPServerRequest) -> bool:
     return bool(separator) and host.lower() == request.host.lower()
 
 
-def needs_origin(request: HTTPServerRequest) -> bool:
-    """Whether a handshake lacks the `Origin` that it needs to join a cookie session: every browser sends one."""
-    return "Origin" not in request.headers
+def require_origin(request: HTTPServerRequest) -> None:
+    """Raise `Forbidden` for a handshake without the `Origin` that it needs to join a cookie session."""
+    if "Origin" not in request.headers:
+        raise Forbidden("a WebSocket that joins a cookie's session needs an Origin header; browsers send it")
 
 
 def login_redirect(target: str, request: HTTPServerRequest) -> str:

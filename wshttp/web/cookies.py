@@ -26,6 +26,8 @@ class SessionCookie:
 
     def __init__(self, settings: CookieSettings) -> None:
         self._settings = settings
+        self._name = settings.prefix + settings.name
+        self._secure_name = f"__Host-{self._name}"
 
     def secure(self, scheme: str) -> bool:
         """Whether the cookie is for encrypted connections only; `auto` follows the request."""
@@ -33,14 +35,18 @@ class SessionCookie:
 
     def name(self, scheme: str) -> str:
         """Return the cookie's name on a connection."""
-        name = self._settings.prefix + self._settings.name
-        return f"__Host-{name}" if self.secure(scheme) else name
+        return self._secure_name if self.secure(scheme) else self._name
 
     def values(self, headers: list[str], scheme: str) -> tuple[str, ...]:
         """Return the values of all our cookies in the request's `Cookie` headers, in order."""
         name = self.name(scheme)
-        pairs = (pair.partition("=") for header in headers for pair in header.split(";"))
-        return tuple(value.strip().strip('"') for key, _, value in pairs if key.strip() == name)
+        found: list[str] = []
+        for header in headers:
+            for pair in header.split(";"):
+                key, _, value = pair.partition("=")
+                if key.strip() == name:
+                    found.append(value.strip().strip('"'))
+        return tuple(found)
 
     def give(self, token: str, scheme: str, lifetime: float) -> str:
         """Return the `Set-Cookie` that hands a token over; `lifetime` (seconds, 0: for ever) is for a persistent one."""

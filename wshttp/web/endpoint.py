@@ -55,12 +55,15 @@ class Endpoint:
         if missing:
             raise UsageError(f"{_name(self.function)} wants {missing[0]!r}, and {path!r} has no {{{missing[0]}}}")
 
-    async def __call__(self, request: Request) -> object:
+    def call(self, request: Request) -> Any:
+        """Return what the function does: the result, or what is to be awaited for it."""
         if self.parameters:
-            result = self.function(request, **{k: v for k, v in request.path_params.items() if k in self.parameters})
-        else:
-            result = self.function(request)
-        return await result if isinstance(result, CoroutineType) or inspect.isawaitable(result) else result
+            return self.function(request, **{k: v for k, v in request.path_params.items() if k in self.parameters})
+        return self.function(request)
+
+    async def __call__(self, request: Request) -> object:
+        result = self.call(request)
+        return await result if is_awaitable(result) else result
 
 
 @dataclass
@@ -79,6 +82,11 @@ class Route:
     def find(self, method: str | None) -> Endpoint | None:
         """Return the endpoint for a method; GET's answers HEAD."""
         return self.endpoints.get("GET" if method == "HEAD" else method or "")
+
+
+def is_awaitable(result: object) -> bool:
+    """Tell whether a function's result is to be awaited."""
+    return result.__class__ is CoroutineType or inspect.isawaitable(result)
 
 
 def _name(function: Function) -> str:

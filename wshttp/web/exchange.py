@@ -12,31 +12,31 @@ import sys
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import Finish, HTTPError
 
 from wshttp.eager import Eager
 from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
-from wshttp.sessions.unit_of_work import UnitOfWork
+from wshttp.header_fields import Fields, fields_of, headers_of
 from wshttp.web.answer import (
-    headers_of,
+    fields_for,
     is_bodiless,
     phrase_of,
     response_of,
     response_to_finish,
-    say_of_session,
     start_line,
 )
 from wshttp.web.body import RequestBody, announced_length
-from wshttp.web.endpoint import Endpoint, Route
+from wshttp.web.endpoint import Endpoint, Route, is_awaitable
+from wshttp.web.entrance import enter
 from wshttp.web.failures import log_failure
 from wshttp.web.problems import challenge_of, problem
 from wshttp.web.request import Request
-from wshttp.web.response import Response
-from wshttp.web.session_access import SessionAccess
+from wshttp.web.response import Response, answer_of
 from wshttp.web.site import Site
+from wshttp.web.visit import Visit
 
 SERIALIZE_WAIT = 10.0
 """Seconds that a request waits for the others of its session, where its route takes them one at a time."""
@@ -55,24 +55,55 @@ class Serving(Protocol):
         """Take note of a request that has been answered."""
 
 
-class Exchange(SessionAccess, HTTPMessageDelegate):
-    """What deals with one request; made when its header is there."""
+class Exchange:
+    """What deals with one request: an `HTTPMessageDelegate` by what it does, made when the header is there."""
+
+    wants_session: ClassVar[bool] = True
+    verifies_basic: ClassVar[bool] = True
+    begins_anew: ClassVar[bool] = False
+    is_handshake: ClassVar[bool] = False
+    stays_open: ClassVar[bool] = False
+    is_stream: ClassVar[bool] = False
+
+    __slots__ = (
+        "_announced",
+        "_application",
+        "_body",
+        "_body_may_come",
+        "_connection",
+        "_endpoint",
+        "_finished",
+        "_has_entered",
+        "_is_lost",
+        "_path_params",
+        "_redirect",
+        "_status",
+        "is_protected",
+        "request",
+        "route",
+        "site",
+        "visit",
+    )
 
     def __init__(
         self, application: Serving, request: HTTPServerRequest, route: Route, path_params: dict[str, str]
     ) -> None:
-        self.site = application.site  # type: ignore[misc]  # a plain attribute, where handlers look it up
+        self.site = application.site
         self.request = request
         self.route = route
         self._application = application
         self._path_params = path_params
         self._connection: Any = request.connection  # `HTTPConnection` lacks what Tornado's own handlers use, too
+        self.is_protected = False
+        self.visit: Visit | None = None
         self._endpoint: Endpoint | None = None
         self._body: RequestBody | None = None
         self._body_may_come: Future[None] | None = None
         self._has_entered = False
         self._redirect: Response | None = None
         self._status = 200
+        self._announced = False
+        """The answer's header has been sent."""
         self._finished = False
         self._is_lost = False
 
@@ -80,9 +111,14 @@ class Exchange(SessionAccess, HTTPMessageDelegate):
         """Return the status of the answer."""
         return self._status
 
+    def touches(self) -> bool:
+        """Count as activity."""
+        return True
+
     def starts_session(self) -> bool:
+        """Start a session as the endpoint says, or else the settings; OPTIONS, which has none, starts no session."""
         own = False if self._endpoint is None else self._endpoint.auto_start
-        return super().starts_session() if own is None else own
+        return self.site.settings.session.auto_start if own is None else own
 
     def redirect(self, url: str) -> None:
         """Answer with where to go instead."""
@@ -93,8 +129,11 @@ class Exchange(SessionAccess, HTTPMessageDelegate):
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
+        fields = fields_of(headers)
+        if "Content-Length" not in fields and "Transfer-Encoding" not in fields:
+            return None
         announced = announced_length(headers)
-        if not (announced if announced is not None else headers.get_list("Transfer-Encoding")):
+        if announced == 0 or (announced is None and "Transfer-Encoding" not in fields):
             return None
         # Each way to read the body has its own limit: server.max_body_size, or those of an upload.
         self._connection.set_max_body_size(sys.maxsize)
@@ -128,69 +167,73 @@ class Exchange(SessionAccess, HTTPMessageDelegate):
     async def _serve(self) -> None:
         """Answer the request, whatever happens."""
         try:
-            error = await self._attempt(self._answer())
+            error = await self._answer()
             if error is not None:
-                error = await self._attempt(self._answer_failure(error))
-            if error is not None:  # what it had changed before could not be committed
-                error = await self._attempt(self._answer_failure(error))
-            if error is not None:
-                log_failure(self.request, error)
-                self._cut()
+                await self._fail(error)
         except asyncio.CancelledError as error:
             self._break_off(error)
         finally:
-            self._let_body_come()
             if self._body is not None:
+                self._let_body_come()
                 self._body.discard()
             if self.visit is not None:
                 self.visit.patience.end()
 
-    async def _attempt(self, answering: Coroutine[Any, Any, None]) -> Exception | None:
+    async def _answer(self) -> Exception | None:
+        """Answer, or return what has kept it from that."""
         try:
-            await answering
+            self._endpoint = self._find_endpoint()
+            entering = enter(self)
+            if entering is not None:
+                await entering
+            if self._body is not None:
+                self._let_body_come()
+            response, content = await self._respond(self._endpoint)
+            if self._body is not None:
+                await self._body.drain(LINGER)
+            await self._finish(response, content)
         except Exception as error:
             return error
         return None
 
-    async def _answer(self) -> None:
-        self._endpoint = self.route.find(self.request.method)
-        if self._endpoint is None and self.request.method != "OPTIONS":
+    def _find_endpoint(self) -> Endpoint | None:
+        endpoint = self.route.find(self.request.method)
+        if endpoint is None and self.request.method != "OPTIONS":
             raise HTTPError(405)
-        await self.enter()
-        self._let_body_come()
-        response = await self._respond(self._endpoint)
-        if self._body is not None:
-            await self._body.drain(LINGER)
-        await self._finish(response)
+        return endpoint
 
-    async def _respond(self, endpoint: Endpoint | None) -> Response:
-        if endpoint is None:
-            return Response(status=204, headers={"Allow": self.route.allowed})
-        request = Request(self, self._path_params, self._body)
-        if endpoint.serialize and self.has_session:
-            return await self._respond_alone(endpoint, request)
-        response = Response.of(await endpoint(request))
-        await self._send_parts(response)
-        return response
+    async def _respond(self, endpoint: Endpoint | None) -> tuple[Response, bytes]:
+        """Return the answer, and what of its content is still to be sent."""
+        if endpoint is None or self.visit is None:
+            return Response(status=204, headers={"Allow": self.route.allowed}), b""
+        request = Request(self.request, self.visit, self._path_params, self._body)
+        if endpoint.serialize and request.has_session:
+            return await self._respond_alone(endpoint, request, self.visit)
+        result = endpoint.call(request)
+        answer = answer_of(await result if is_awaitable(result) else result)
+        if answer[0].is_streamed:
+            await self._send_parts(answer[0])
+        return answer
 
-    async def _respond_alone(self, endpoint: Endpoint, request: Request) -> Response:
+    async def _respond_alone(self, endpoint: Endpoint, request: Request, visit: Visit) -> tuple[Response, bytes]:
         """Call the endpoint, and send what it streams, while no other request of the session is handled."""
         # The body is taken in first: who sends slowly must not hold the lock meanwhile.
-        request = Request(self, self._path_params, RequestBody.of(await request.body()))
+        request = Request(self.request, visit, self._path_params, RequestBody.of(await request.body()))
         async with AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(self.session.lock(SERIALIZE_WAIT))
+                await stack.enter_async_context(request.session.lock(SERIALIZE_WAIT))
             except TimeoutError:
                 raise TooManyRequests(1.0, "other requests of this session are still being handled") from None
-            response = Response.of(await endpoint(request))
-            await self._send_parts(response)
-        return response
+            answer = answer_of(await endpoint(request))
+            if answer[0].is_streamed:
+                await self._send_parts(answer[0])
+        return answer
 
     # --- the answer goes out --------------------------------------------------------------------------
 
     async def _send_parts(self, response: Response) -> None:
         """Send what is streamed, each part when the client has taken the one before; `_finish` sends the rest."""
-        if not response.is_streamed or self.request.method == "HEAD":
+        if self.request.method == "HEAD":
             return
         parts = cast("AsyncIterator[str | bytes]", response.body)
         try:
@@ -205,42 +248,38 @@ class Exchange(SessionAccess, HTTPMessageDelegate):
         if self._announced:
             taken = self._connection.write(part)
         else:
-            taken = self._announce(response, self._headers_of(response), part)
+            taken = self._announce(response, self._fields_of(response), part)
         await taken
 
-    def _headers_of(self, response: Response) -> HTTPHeaders:
-        """Return an answer's header. What it has to say of the session comes last, and counts."""
-        headers = self._own_headers_of(response)
-        if self.visit is not None:
-            say_of_session(headers, self.visit)
-        return headers
-
-    def _own_headers_of(self, response: Response) -> HTTPHeaders:
-        return headers_of(response)
+    def _fields_of(self, response: Response) -> Fields:
+        return fields_for(response)
 
     def _announce(
-        self, response: Response, headers: HTTPHeaders, chunk: bytes | None, phrase: str | None = None
+        self, response: Response, fields: Fields, chunk: bytes | None, phrase: str | None = None
     ) -> Future[None]:
+        """Send a header. What it has to say of the session comes last, and counts."""
+        visit = self.visit
+        if visit is not None:
+            visit.announce(fields)
         line = start_line(response.status, phrase)
-        taken: Future[None] = self._connection.write_headers(line, headers, chunk)
+        taken: Future[None] = self._connection.write_headers(line, headers_of(fields), chunk)
         self._announced, self._status = True, response.status
+        if visit is not None:
+            visit.announced = True
         return taken
 
-    async def _finish(self, response: Response, phrase: str | None = None) -> None:
+    async def _finish(self, response: Response, content: bytes, phrase: str | None = None) -> None:
         """Commit, then send the rest of the answer. Raises what the commit does, with nothing sent."""
-        content = response.content()
         if content and is_bodiless(response.status):
             raise UsageError(f"an answer with status {response.status} has no body")
-        if self.visit is not None and self.visit.unit.dirty:
-            await self._commit(self.visit.unit)
+        visit = self.visit
+        if visit is not None and visit.unit.dirty:
+            try:
+                await visit.unit.commit()
+            except BaseException:
+                visit.unit.rollback()
+                raise
         self._complete(response, content, phrase)
-
-    async def _commit(self, unit: UnitOfWork) -> None:
-        try:
-            await unit.commit()
-        except BaseException:
-            unit.rollback()
-            raise
 
     def _complete(self, response: Response, content: bytes, phrase: str | None = None) -> None:
         is_head = self.request.method == "HEAD"
@@ -248,24 +287,40 @@ class Exchange(SessionAccess, HTTPMessageDelegate):
             if content and not is_head:
                 self._connection.write(content)
         else:
-            headers = self._headers_of(response)
+            fields = self._fields_of(response)
             if is_bodiless(response.status):
-                headers.pop("Content-Type", None)
-            elif not ((is_head and response.is_streamed) or headers.get_list("Content-Length")):
-                headers["Content-Length"] = str(len(content))
-            self._announce(response, headers, None if is_head else content, phrase)
+                fields.pop("Content-Type", None)
+            elif "Content-Length" not in fields and not (is_head and response.is_streamed):
+                fields["Content-Length"] = [str(len(content))]
+            self._announce(response, fields, None if is_head else content, phrase)
         self._connection.finish()
         self._finished = True
         self._application.log_request(self)
 
     # --- it fails -------------------------------------------------------------------------------------
 
+    async def _fail(self, error: Exception) -> None:
+        failure = await self._attempt(self._answer_failure(error))
+        if failure is not None:  # what it had changed before could not be committed
+            failure = await self._attempt(self._answer_failure(failure))
+        if failure is not None:
+            log_failure(self.request, failure)
+            self._cut()
+
+    async def _attempt(self, answering: Coroutine[Any, Any, None]) -> Exception | None:
+        try:
+            await answering
+        except Exception as error:
+            return error
+        return None
+
     async def _answer_failure(self, error: Exception) -> None:
         if self._body is not None:
             self._let_body_come()
             await self._body.drain(LINGER)
         if isinstance(error, Finish) and not self._finished:
-            await self._finish(self._redirect or response_to_finish(error))
+            response = self._redirect or response_to_finish(error)
+            await self._finish(response, response.content())
             return
         log_failure(self.request, error)
         if self._announced or isinstance(error, ClientDisconnected):
@@ -281,7 +336,8 @@ class Exchange(SessionAccess, HTTPMessageDelegate):
         more = challenge_of(self.site, self.request.path, found.status, error)
         if found.status == 405:
             more["Allow"] = self.route.allowed
-        await self._finish(response_of(found, **more), phrase_of(error))
+        response = response_of(found, **more)
+        await self._finish(response, response.content(), phrase_of(error))
 
     def _break_off(self, error: asyncio.CancelledError) -> None:
         """Answer at once when somebody has cancelled this, or what it waited for."""

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, ClassVar, Final
 
 from tornado.web import HTTPError, RequestHandler
 
 from wshttp.eager import Eager
-from wshttp.web.entrance import Entrance
+from wshttp.web.entrance import enter
 from wshttp.web.methods import Methods
 from wshttp.web.site_handler import SiteHandler
+from wshttp.web.visit import Visit
+
+_BEGUN: Final[Future[None]] = Future()
+"""What is done already. Not asyncio's: that has its loop call whoever asks, later, and Tornado asks for each request."""
+_BEGUN.set_result(None)
 
 
-class Gate(SiteHandler, Entrance):
-    """A handler that lets requests in, or not.
+class Gate(SiteHandler):
+    """A handler that lets requests in, or not; see `Guest` for what it may be asked.
 
     Stands before every handler of a server, as a base class or mixed in by `gated`.
     """
 
-    def _execute(self, *arguments: Any, **by_name: Any) -> Awaitable[None]:  # type: ignore[override]  # it is awaited by none
+    wants_session: ClassVar[bool] = False
+    verifies_basic: ClassVar[bool] = True
+    begins_anew: ClassVar[bool] = False
+    is_handshake: ClassVar[bool] = False
+    stays_open: ClassVar[bool] = False
+    is_stream: ClassVar[bool] = False
+    """Whether its answer goes on for as long as somebody listens: how long that was says nothing of the server."""
+    is_protected: bool = False
+    visit: Visit | None = None
+    _entering = False
+
+    def _execute(self, *arguments: Any, **by_name: Any) -> Any:
         """Deal with the request, without a task where it never waits.
 
         Tornado (6.6) has no public name for what it makes a task of.
@@ -30,12 +45,26 @@ class Gate(SiteHandler, Entrance):
         if eager is None or self.is_handshake:
             return executing
         eager.run(executing)
-        begun = asyncio.get_running_loop().create_future()
-        begun.set_result(None)
-        return begun
+        return _BEGUN
+
+    async def enter(self) -> None:
+        """Check what has to be checked before anything is done. Raises the errors that answer the request."""
+        entering = enter(self)
+        if entering is not None:
+            await entering
+
+    def touches(self) -> bool:
+        """Whether this request counts as activity."""
+        return True
+
+    def starts_session(self) -> bool:
+        """Whether this request starts a session where there is none."""
+        return self.site.settings.session.auto_start
 
     async def prepare(self) -> None:
-        await self.enter_once()
+        if not self._entering:
+            self._entering = True
+            await self.enter()
         result = super().prepare()
         if result is not None:
             await result
@@ -48,15 +77,24 @@ class Gate(SiteHandler, Entrance):
 
 def gated(handler: type[RequestHandler]) -> type[RequestHandler]:
     """Return a handler class with the gate before it, also where its own `prepare` forgets to call ours."""
-    bases = (_First, handler) if issubclass(handler, Gate) else (Gate, handler, Methods)
+    if not issubclass(handler, Gate):
+        bases: tuple[type, ...] = (Gate, handler, Methods)
+    elif handler.prepare is Gate.prepare:
+        return handler
+    else:
+        bases = (_First, handler)
     return type(handler.__name__, bases, {})
 
 
 class _First:
     """Has a handler pass its gate before it does anything of its own."""
 
+    _entering = False
+
     async def prepare(self) -> None:
-        await self.enter_once()  # type: ignore[attr-defined]  # of the `Gate` that it is mixed into
+        if not self._entering:
+            self._entering = True
+            await self.enter()  # type: ignore[attr-defined]  # of the `Gate` that it is mixed into
         result = super().prepare()  # type: ignore[misc]  # likewise
         if result is not None:
             await result

@@ -8,15 +8,16 @@ from collections.abc import Coroutine
 from typing import Any, ClassVar
 
 from wshttp.eager import Eager
-from wshttp.errors import answer_for
+from wshttp.errors import UsageError, answer_for
+from wshttp.header_fields import fields_of, headers_of
+from wshttp.sessions.session import Session
 from wshttp.web.failures import log_cut
 from wshttp.web.gate import Gate
-from wshttp.web.session_access import SessionAccess
 from wshttp.web.site_handler import error_of
 from wshttp.web.visit import Visit
 
 
-class SessionHandler(SessionAccess, Gate):
+class SessionHandler(Gate):
     """A `RequestHandler` with a session, for any `tornado.web.Application` (see `wshttp.attach`).
 
         class Visits(SessionHandler):
@@ -30,8 +31,40 @@ class SessionHandler(SessionAccess, Gate):
     A subclass that overrides `prepare` or `finish` calls ours.
     """
 
+    wants_session = True
     auto_start: ClassVar[bool | None] = None
     """Whether to start a session where there is none; `None`: as `session.auto_start` says."""
+
+    # --- the session ----------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> Session:
+        """The client's session. Raises `SessionEnded` (401) where it has none."""
+        return self._visit().require_session()
+
+    @property
+    def has_session(self) -> bool:
+        """Whether the client has a session."""
+        return self._visit().session is not None
+
+    def get_current_user(self) -> str | None:
+        """Return who is logged in: what Tornado calls `current_user`."""
+        return self._visit().user
+
+    async def start_session(self) -> Session:
+        """Start a session, or return the one there is. Before the first byte of the answer: it may carry a cookie."""
+        return await self._visit().start()
+
+    async def end_session(self) -> None:
+        """End the session, with reason `logout`; its sockets close."""
+        await self._visit().end()
+
+    def _visit(self) -> Visit:
+        if self.visit is None:
+            raise UsageError(
+                f"{type(self).__name__}.prepare must call `await super().prepare()` before the session is used"
+            )
+        return self.visit
 
     def starts_session(self) -> bool:
         if self.request.method == "OPTIONS" or self.request.method not in self.allowed_methods():
@@ -48,11 +81,17 @@ class SessionHandler(SessionAccess, Gate):
 
     # --- committing before the answer -----------------------------------------------------------------
 
+    @property
+    def _announced(self) -> bool:
+        """The answer's header has been sent, with what it says of the session."""
+        return self.visit is not None and self.visit.announced
+
     def flush(self, include_footers: bool = False) -> Future[None]:
         if not self._announced and self.visit is not None:
-            self._announced = True
-            for name, value in self.visit.headers():
-                (self.add_header if name == "Set-Cookie" else self.set_header)(name, value)
+            self.visit.announced = True
+            fields = fields_of(self._headers)
+            self.visit.announce(fields)
+            self._headers = headers_of(fields)
         return super().flush(include_footers)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:

@@ -49,6 +49,11 @@ def encoded_path(path: str) -> str:
     return path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE)
 
 
+def routed_path(raw: str) -> str:
+    """Return a request's path as routes are matched against it. Raises what `decoded_path` does."""
+    return raw if _PLAIN.fullmatch(raw) else encoded_path(decoded_path(raw))
+
+
 def protection_of(path: str, rules: tuple[ProtectRule, ...]) -> ProtectRule | None:
     """Return the first rule whose glob matches a decoded path; `*` also matches `/`."""
     for rule in rules:

@@ -14,9 +14,9 @@ from wshttp.sessions.data import read_json
 from wshttp.sessions.session import Session
 from wshttp.web.body import RequestBody
 from wshttp.web.paths import decoded_path
-from wshttp.web.session_access import SessionAccess
 from wshttp.web.site import Site
 from wshttp.web.uploads import Upload, save_upload
+from wshttp.web.visit import Visit
 
 
 class Request:
@@ -26,18 +26,20 @@ class Request:
     `async for chunk in request.stream()`, `await request.save_upload(folder)`; once.
     """
 
-    def __init__(self, access: SessionAccess, path_params: dict[str, str], body: RequestBody | None) -> None:
-        self.http: HTTPServerRequest = access.request
+    def __init__(
+        self, http: HTTPServerRequest, visit: Visit, path_params: dict[str, str], body: RequestBody | None
+    ) -> None:
+        self.http = http
         """Tornado's request behind this one, for what is not here."""
         self.path_params = path_params
         """What the route's parameters matched, decoded."""
-        self._access = access
+        self._visit = visit
         self._coming = body
 
     @property
     def site(self) -> Site:
         """The parts of the server."""
-        return self._access.site
+        return self._visit.site
 
     # --- what was asked -----------------------------------------------------------------------------
 
@@ -85,25 +87,25 @@ class Request:
     @property
     def session(self) -> Session:
         """The client's session. Raises `SessionEnded` (401) where it has none."""
-        return self._access.session
+        return self._visit.require_session()
 
     @property
     def has_session(self) -> bool:
         """Whether the client has a session."""
-        return self._access.has_session
+        return self._visit.session is not None
 
     @property
     def user(self) -> str | None:
         """Who is logged in, by session or by a password that came with the request."""
-        return self._access.get_current_user()
+        return self._visit.user
 
     async def start_session(self) -> Session:
         """Start a session, or return the one there is."""
-        return await self._access.start_session()
+        return await self._visit.start()
 
     async def end_session(self) -> None:
         """End the session, with reason `logout`; its sockets close."""
-        await self._access.end_session()
+        await self._visit.end()
 
     # --- the body -----------------------------------------------------------------------------------
 

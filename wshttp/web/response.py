@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from types import NoneType
+from typing import Any, Final, TypeAlias
 
 from wshttp.errors import UsageError
 from wshttp.realtime.format import to_json
@@ -16,7 +17,10 @@ BINARY = "application/octet-stream"
 JSON = "application/json"
 
 
-@dataclass(frozen=True)
+_WHOLE = (dict, str, bytes, list, NoneType)
+
+
+@dataclass(frozen=True, init=False)
 class Response:
     """An answer in full.
 
@@ -32,6 +36,20 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = None
     """Default: by the kind of body; text is `text/plain`, so that nothing becomes markup by accident."""
+
+    def __init__(
+        self,
+        body: Body = None,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        # What a frozen class is given by `dataclass` takes four times as long.
+        own = self.__dict__
+        own["body"] = body
+        own["status"] = status
+        own["headers"] = {} if headers is None else headers
+        own["content_type"] = content_type
 
     @classmethod
     def of(cls, result: object) -> Response:
@@ -50,21 +68,46 @@ class Response:
     @property
     def kind(self) -> str:
         """The content type, given or by the kind of body."""
-        if self.content_type is not None:
-            return self.content_type
-        if isinstance(self.body, str):
-            return TEXT
-        return JSON if isinstance(self.body, dict | list) else BINARY
+        return kind_of(self.body) if self.content_type is None else self.content_type
 
     @property
     def is_streamed(self) -> bool:
         """Whether the body comes in parts."""
-        return hasattr(self.body, "__aiter__")
+        return self.body.__class__ not in _WHOLE and hasattr(self.body, "__aiter__")
 
     def content(self) -> bytes:
         """Return the body of a response that is not streamed."""
-        if isinstance(self.body, dict | list):
-            return to_json(self.body).encode()
-        if isinstance(self.body, str):
-            return self.body.encode()
-        return self.body if isinstance(self.body, bytes) else b""
+        return content_of(self.body)
+
+
+_OF_SHAPE: Final[dict[type, Response]] = {dict: Response({}), list: Response([]), str: Response("")}
+"""Answers of which only the content differs."""
+
+
+def answer_of(result: Any) -> tuple[Response, bytes]:
+    """Return the response that an endpoint's result makes, as `Response.of` does, and its content.
+
+    Where nothing but the content is the endpoint's own, the response is one for all of its shape: to be asked for anything
+    but its body.
+    """
+    response = _OF_SHAPE.get(type(result))
+    if response is not None:
+        return response, content_of(result)
+    response = Response.of(result)
+    return response, response.content()
+
+
+def kind_of(body: Body) -> str:
+    """Return the content type that a kind of body has."""
+    if isinstance(body, dict | list):
+        return JSON
+    return TEXT if isinstance(body, str) else BINARY
+
+
+def content_of(body: Body) -> bytes:
+    """Return a body as it is sent; one that is streamed has nothing yet."""
+    if isinstance(body, dict | list):
+        return to_json(body).encode()
+    if isinstance(body, str):
+        return body.encode()
+    return body if isinstance(body, bytes) else b""

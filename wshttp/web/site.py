@@ -27,6 +27,9 @@ KEY: Final = "wshttp"
 class RatePolicy(Protocol):
     """Who may ask, and how often; the engine's `AddressRates` is one."""
 
+    def is_active(self) -> bool:
+        """Tell whether requests are counted, or any might be refused now."""
+
     def denied(self, ip: str) -> bool:
         """Tell whether an address is refused altogether."""
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError
 
+from wshttp.header_fields import Fields, fields_of
 from wshttp.http_date import http_date
 from wshttp.web.body import RequestBody
 from wshttp.web.conditions import precondition
 from wshttp.web.content_types import content_type
 from wshttp.web.endpoint import Endpoint, Route
+from wshttp.web.entrance import come_in
 from wshttp.web.exchange import Exchange, Serving
 from wshttp.web.file_cache import LARGEST, FileCache, KeptFile
 from wshttp.web.file_root import FileRoot, OpenFile
@@ -21,10 +24,13 @@ from wshttp.web.request import Request
 from wshttp.web.response import Response
 from wshttp.web.result_handler import ResultHandler
 
-_ROUTE = Route("*", {"GET": Endpoint(lambda request: None)})
+_ROUTE: Final = Route("*", {"GET": Endpoint(lambda request: None)})
 
-_CONDITIONS = ("Range", "If-Match", "If-Unmodified-Since")
-"""What makes a request one for the handler; what is left is a copy that may still be right."""
+_FOR_THE_HANDLER: Final = frozenset({"Range", "If-Match", "If-Unmodified-Since"})
+"""What makes a request one for the handler."""
+
+_OF_A_COPY: Final = frozenset({"If-None-Match", "If-Modified-Since"})
+"""What is left of conditions then: the client has a copy that may still be right."""
 
 
 class SiteFiles(FilesHandler, ResultHandler):  # type: ignore[misc]  # its methods take the path, as FilesHandler's do
@@ -46,9 +52,9 @@ class SiteFiles(FilesHandler, ResultHandler):  # type: ignore[misc]  # its metho
         else:
             return
         self.wants_session = True  # type: ignore[misc]  # of this request: from here on it is like one of a route
-        visit = await self.identify()
-        await visit.begin(auto_start=self.starts_session())
-        await self.respond(await ask_the_application(Request(self, {}, RequestBody.of(self.request.body))))
+        await come_in(self, self.site)
+        request = Request(self.request, self._visit(), {}, RequestBody.of(self.request.body))
+        await self.respond(await ask_the_application(request))
 
     async def _send(self, file: OpenFile) -> None:
         if self._kept is not None and file.size <= LARGEST:
@@ -73,11 +79,13 @@ class SiteFiles(FilesHandler, ResultHandler):  # type: ignore[misc]  # its metho
 
 def is_plain(request: HTTPServerRequest) -> bool:
     """Tell whether a request asks for a file as a whole, if it has changed."""
-    return request.method in ("GET", "HEAD") and not any(map(request.headers.get_list, _CONDITIONS))
+    return request.method in ("GET", "HEAD") and _FOR_THE_HANDLER.isdisjoint(fields_of(request.headers))
 
 
 class FileExchange(Exchange):
     """Answers with a file from memory."""
+
+    __slots__ = ("_cache", "_file")
 
     wants_session = False
 
@@ -88,30 +96,32 @@ class FileExchange(Exchange):
         self._file = file
         self._cache = cache
 
-    async def _respond(self, endpoint: Endpoint | None) -> Response:
+    async def _respond(self, endpoint: Endpoint | None) -> tuple[Response, bytes]:
         file = self._file
-        if precondition(self.request.headers, file.etag, file.modified_at) == 304:
-            return Response(status=304)
-        return Response(file.content)
+        headers = self.request.headers
+        has_copy = not _OF_A_COPY.isdisjoint(fields_of(headers))
+        if has_copy and precondition(headers, file.etag, file.modified_at) == 304:
+            return Response(status=304), b""
+        return Response(file.content), file.content
 
-    def _own_headers_of(self, response: Response) -> HTTPHeaders:
-        headers = super()._own_headers_of(response)
+    def _fields_of(self, response: Response) -> Fields:
+        fields = super()._fields_of(response)
         for name, value in SECURITY_HEADERS.items():
-            headers[name] = value
+            fields[name] = [value]
         if response.status in (200, 304):
-            self._describe(headers, whole=response.status == 200)
-        return headers
+            self._describe(fields, whole=response.status == 200)
+        return fields
 
-    def _describe(self, headers: HTTPHeaders, *, whole: bool) -> None:
+    def _describe(self, fields: Fields, *, whole: bool) -> None:
         """Say what the handler says; with a 304 not what the copy is, but how to know it (RFC 9110, section 15.4.5)."""
         file = self._file
-        headers["Cache-Control"] = freshness(self._cache(), is_protected=self.is_protected)
-        headers["ETag"] = file.etag
-        headers["Last-Modified"] = file.last_modified
-        headers["Accept-Ranges"] = "bytes"
+        fields["Cache-Control"] = [freshness(self._cache(), is_protected=self.is_protected)]
+        fields["Etag"] = [file.etag]
+        fields["Last-Modified"] = [file.last_modified]
+        fields["Accept-Ranges"] = ["bytes"]
         if file.varies:
-            headers["Vary"] = "Accept-Encoding"
+            fields["Vary"] = ["Accept-Encoding"]
         if whole:
-            headers["Content-Type"] = file.kind
+            fields["Content-Type"] = [file.kind]
             if file.encoding:
-                headers["Content-Encoding"] = file.encoding
+                fields["Content-Encoding"] = [file.encoding]

@@ -7,7 +7,8 @@ from typing import Any
 from tornado.web import RequestHandler
 
 from wshttp.errors import answer_for
-from wshttp.web.answer import HTML, default_headers
+from wshttp.header_fields import headers_of
+from wshttp.web.answer import HTML, default_fields
 from wshttp.web.failures import log_failure
 from wshttp.web.methods import Methods
 from wshttp.web.problems import CONTENT_TYPE, challenge_of, problem
@@ -28,8 +29,7 @@ class SiteHandler(Methods):
         This is all that Tornado's does (6.6), which writes out the time of day for each request, and takes longer for
         these few fields than our parser for the whole request.
         """
-        self._headers = default_headers()
-        self._headers["Content-Type"] = HTML
+        self._headers = headers_of(default_fields(HTML))
         self.set_default_headers()
         self._write_buffer: list[bytes] = []
         self.set_status(200)

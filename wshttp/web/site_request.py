@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from typing import Any
 
 from tornado import httputil
 from tornado.escape import parse_qs_bytes
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
+
+from wshttp.header_fields import fields_of
 
 _LONGEST_REMEMBERED = 255
 """Characters of a host that is remembered: a name has 253 at most (RFC 1035), and hosts are the client's to choose."""
@@ -19,6 +23,9 @@ class SiteRequest(HTTPServerRequest):
     What it refuses is what Tornado's refuses, and as early: with `HTTPInputError`, which is answered 400.
     """
 
+    body = b""
+    _finish_time = None
+
     def __init__(
         self,
         start_line: RequestStartLine,
@@ -28,17 +35,15 @@ class SiteRequest(HTTPServerRequest):
     ) -> None:
         self.method, self.uri, self.version = start_line
         self.headers = headers
-        self.body = b""
-        context = getattr(connection, "context", None)
-        self.remote_ip = getattr(context, "remote_ip", None)
-        self.protocol = getattr(context, "protocol", "http")
-        self.host, self.host_name = _host_of(headers, self.version)
+        context: Any = getattr(connection, "context", None)
+        self.remote_ip = None if context is None else context.remote_ip
+        self.protocol = "http" if context is None else context.protocol
+        self.host, self.host_name = _host_of(fields_of(headers).get("Host", ()), self.version)
         self.files = {}
         self.connection = connection
         self.server_connection = server_connection
         self._start_time = time.time()
-        self._finish_time = None
-        self.path, _, self.query = start_line.path.partition("?")
+        self.path, _, self.query = self.uri.partition("?")
         if self.query:
             _check_length(self.query)
         self.body_arguments = {}
@@ -59,9 +64,8 @@ class SiteRequest(HTTPServerRequest):
             super()._parse_body()
 
 
-def _host_of(headers: HTTPHeaders, version: str) -> tuple[str, str]:
+def _host_of(hosts: Sequence[str], version: str) -> tuple[str, str]:
     """Return the host that is asked for, and its name without the port."""
-    hosts = headers.get_list("Host")
     if len(hosts) == 1 and len(hosts[0]) <= _LONGEST_REMEMBERED:
         return hosts[0], _remembered_name(hosts[0])
     known = HTTPHeaders()
