@@ -10,7 +10,7 @@ import pytest
 from browsing import Browser, problem, read_json
 from serving import new_server, running
 from tornado.routing import HostMatches, Rule
-from tornado.web import HTTPError, RequestHandler, url
+from tornado.web import HTTPError, RequestHandler, stream_request_body, url
 from tornado.websocket import WebSocketHandler
 
 from wshttp import Response, Server, SessionHandler
@@ -266,3 +266,66 @@ async def test_first_of_several_that_match_a_path_answers() -> None:
         for _ in range(2):
             for host, body in (("one.example", b"one host"), ("two.example", b"endpoint")):
                 assert (await browser.get("/host/x", headers={"Host": host})).body == body
+
+
+class Digest(RequestHandler):
+    """Answers with the first and the last of its body, and its length."""
+
+    def post(self, room: str, name: str = "") -> None:
+        body = self.request.body
+        self.write(f"{room}{name} {body[:1].decode()}{body[-1:].decode()} {len(body)}")
+
+
+@stream_request_body
+class DigestOfParts(SessionHandler):
+    """The same, and takes it as it comes."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.parts: list[bytes] = []
+
+    def data_received(self, chunk: bytes) -> None:
+        self.parts.append(chunk)
+
+    def post(self) -> None:
+        body = b"".join(self.parts)
+        self.write(f"{body[:1].decode()}{body[-1:].decode()} {len(body)}")
+
+
+async def test_handler_has_its_body_whole_or_as_it_comes() -> None:
+    """With what its path says, and behind its gate; a body may be larger than what is read at a time."""
+    server = server_of()
+    server.add_handlers([("/whole/([a-z]+)", Digest), ("/parts", DigestOfParts)])
+    body = "a" + "-" * 300_000 + "z"
+    async with running(server) as base:
+        browser = Browser(base)
+        for _ in range(2):
+            assert (await browser.post("/whole/hall", body=body)).body == b"hall az 300002"
+            assert (await browser.post("/whole/attic", body="")).body == b"attic  0"
+            assert (await browser.post("/parts", body=body)).body == b"az 300002"
+        refused = await browser.post("/parts", body=body, headers={"Origin": "https://evil.example"})
+        assert problem(refused) == (403, "forbidden")
+
+
+async def test_templates_are_read_anew_where_the_settings_say_so(tmp_path: Path) -> None:
+    """As in Tornado: its caches are on, and an application may turn them off."""
+    page = tmp_path / "page.html"
+
+    class Page(RequestHandler):
+        def get_template_path(self) -> str:
+            return str(tmp_path)
+
+        def get(self) -> None:
+            self.render("page.html")
+
+    server = server_of()
+    server.add_handlers([("/page", Page)])
+    async with running(server) as base:
+        browser = Browser(base)
+        seen = []
+        for text in ("one", "two"):
+            page.write_text(text)
+            seen.append((await browser.get("/page")).body)
+        server.application.settings["compiled_template_cache"] = False
+        seen.append((await browser.get("/page")).body)
+    assert seen == [b"one", b"one", b"two"]

@@ -31,15 +31,17 @@ from wshttp.web.client_module import FILES, ClientModule
 from wshttp.web.endpoint import Endpoint, Route
 from wshttp.web.exchange import Exchange
 from wshttp.web.file_cache import FileCache
+from wshttp.web.file_exchange import FileExchange, is_plain
 from wshttp.web.file_root import FileRoot
 from wshttp.web.gate import Gate, Nothing, gated
+from wshttp.web.handler_run import HandlerRun
 from wshttp.web.metrics import Metrics, MetricsHandler
 from wshttp.web.on_request import ANY_REQUEST
 from wshttp.web.options_asterisk import ASTERISK, OptionsAsterisk
 from wshttp.web.paths import decoded_path, encoded_path, parameters_of, route_pattern, routed_path
 from wshttp.web.rules import Rules
 from wshttp.web.site import Site, put_site
-from wshttp.web.site_files import FileExchange, SiteFiles, is_plain
+from wshttp.web.site_files import KEPT, SiteFiles
 from wshttp.web.site_request import SiteRequest
 from wshttp.web.socket_handler import BuiltInSocket, FunctionSocket, SessionWebSocketHandler
 from wshttp.web.stream import Send, Stream
@@ -171,7 +173,9 @@ class SiteApplication(Application):
     def _find_kept(self, request: HTTPServerRequest) -> FileExchange | None:
         """Return who answers with a file from memory, if it is there."""
         file = self._kept.find(request.path, ",".join(request.headers.get_list("Accept-Encoding")))
-        return FileExchange(self, request, file, self._file_age) if file is not None and is_plain(request) else None
+        return (
+            FileExchange(self, request, KEPT, file, self._file_age) if file is not None and is_plain(request) else None
+        )
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         return Arrival(self, server_conn, request_conn)
@@ -205,11 +209,11 @@ class SiteApplication(Application):
             request.path = routed_path(request.path)
         except BadRequest:
             return self.get_handler_delegate(request, Malformed)
-        rule = self._rules.find(request)
-        if rule is not None:
-            return self._delegate(request, rule)
+        found = self._rules.find(request)
+        if found is not None:
+            return self._delegate(request, *found)
         if self._fallback is not None and self._is_for_files(request):
-            return self._find_kept(request) or self._delegate(request, self._fallback)
+            return self._find_kept(request) or self._to_files(request, self._fallback)
         if self.site.callbacks["request"]:
             return Exchange(self, request, ANY_REQUEST, {})
         return self.get_handler_delegate(request, Nothing)
@@ -218,11 +222,32 @@ class SiteApplication(Application):
         """Whether the files answer what no route took: reading always, anything else where nobody else would."""
         return request.method in ("GET", "HEAD") or not self.site.callbacks["request"]
 
-    def _delegate(self, request: HTTPServerRequest, rule: Rule) -> Any:
-        found = rule.matcher.match(request) or {}
+    def _to_files(self, request: HTTPServerRequest, rule: Rule) -> Any:
+        return self._delegate(request, rule, rule.matcher.match(request) or {})
+
+    def _delegate(self, request: HTTPServerRequest, rule: Rule, found: dict[str, Any]) -> Any:
         if isinstance(rule.target, Router):
             return rule.target.find_handler(request, **found)
         return self.get_handler_delegate(request, rule.target, rule.target_kwargs, **found)
+
+    def get_handler_delegate(
+        self,
+        request: HTTPServerRequest,
+        target_class: type[RequestHandler],
+        target_kwargs: dict[str, Any] | None = None,
+        path_args: list[bytes] | None = None,
+        path_kwargs: dict[str, bytes] | None = None,
+    ) -> Any:
+        if not self._is_run_at_once(target_class):
+            return super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
+        return HandlerRun(self, self.eager, request, target_class, target_kwargs, path_args, path_kwargs)
+
+    def _is_run_at_once(self, handler: type[RequestHandler]) -> bool:
+        """Whether Tornado's delegate would do no more for a handler (6.6) than ours, which resets no caches."""
+        if not issubclass(handler, Gate) or handler.is_handshake or handler._stream_request_body:
+            return False
+        get = self.settings.get
+        return bool(get("compiled_template_cache", True) and get("static_hash_cache", True))
 
 
 class Arrival(HTTPMessageDelegate):

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from typing import Any, ClassVar, Final
+from typing import ClassVar
 
 from tornado.web import HTTPError, RequestHandler
 
-from wshttp.eager import Eager
 from wshttp.web.entrance import enter
 from wshttp.web.methods import Methods
 from wshttp.web.site_handler import SiteHandler
 from wshttp.web.visit import Visit
-
-_BEGUN: Final[Future[None]] = Future()
-"""What is done already. Not asyncio's: that has its loop call whoever asks, later, and Tornado asks for each request."""
-_BEGUN.set_result(None)
 
 
 class Gate(SiteHandler):
@@ -34,18 +28,6 @@ class Gate(SiteHandler):
     is_protected: bool = False
     visit: Visit | None = None
     _entering = False
-
-    def _execute(self, *arguments: Any, **by_name: Any) -> Any:
-        """Deal with the request, without a task where it never waits.
-
-        Tornado (6.6) has no public name for what it makes a task of.
-        """
-        executing = super()._execute(*arguments, **by_name)
-        eager: Eager | None = getattr(self.application, "eager", None)
-        if eager is None or self.is_handshake:
-            return executing
-        eager.run(executing)
-        return _BEGUN
 
     async def enter(self) -> None:
         """Check what has to be checked before anything is done. Raises the errors that answer the request."""
