@@ -21,7 +21,7 @@ PIP := $(VENV_PYTHON) -m pip install --quiet
 # Passed to pytest: make test ARGS="-k cookie"
 ARGS ?=
 
-.PHONY: help run test conformance fuzz faults bench clean redis-server chromium proxies wrk
+.PHONY: help run test compiled conformance fuzz faults bench clean redis-server chromium proxies wrk
 
 help: ## print this
 	@echo 'make TARGET, where TARGET is one of:'
@@ -41,11 +41,24 @@ PYTEST = WSHTTP_NODE_MODULES="$$(pwd -P)/.venv/node/node_modules" $(VENV_PYTHON)
 # Two runs at once, for two cores: what a browser does is mostly to wait. The second is printed when both are over.
 BESIDE := tests/browser tests/conformance tests/engine tests/web
 
+# What says most of what compiling could change, where it can be done; `make compiled` runs everything.
+COMPILED_TOO := tests/conformance tests/engine/websocket tests/sessions tests/test_promises.py
+
 define TEST_ALL
-$(PYTEST) $(BESIDE) > .venv/beside.log 2>&1 & beside=$$!; \
+{ $(PYTEST) $(BESIDE); beside=$$?; \
+  if $(CAN_COMPILE); then $(MAKE) --no-print-directory compiled ARGS="$(COMPILED_TOO)" || beside=1; \
+  else echo 'There is no C compiler, or there are no headers of Python: nothing was tested compiled.'; fi; \
+  exit $$beside; } > .venv/beside.log 2>&1 & beside=$$!; \
 $(PYTEST) $(addprefix --ignore=,$(BESIDE)); first=$$?; \
 wait $$beside; second=$$?; cat .venv/beside.log; exit $$((first + second))
 endef
+
+CAN_COMPILE = command -v cc >/dev/null && $(VENV_PYTHON) -c \
+    'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
+
+# Of the tests, those that have to do with how the package is packed are not for a copy of it.
+compiled: .venv/compiled/made .venv/installed-node redis-server chromium proxies ## compile the hot modules in .venv/compiled, and run the tests there (ARGS="...")
+	cd .venv/compiled && WSHTTP_NODE_MODULES="$(CURDIR)/.venv/node/node_modules" ../../$(VENV_PYTHON) -m pytest $(ARGS)
 
 # A folder with setup.sh and run.sh of the Autobahn fuzzing client, and which of its cases (all of them take half an hour).
 AUTOBAHN ?=
@@ -74,12 +87,13 @@ faults: .venv/installed-test redis-server ## kill servers and break disks, many 
 # The rows of the engine's table that are measured, and --rounds or --seconds; all of them take half an hour.
 ENGINE ?=
 
-bench: .venv/installed-test .venv/installed-peers redis-server proxies wrk ## print the figures of this machine (ENGINE="..." chooses rows of the engine's)
+bench: .venv/installed-test .venv/installed-peers .venv/compiled/made redis-server proxies wrk ## print the figures of this machine (ENGINE="..." chooses rows of the engine's)
 	$(VENV_PYTHON) -m benchmarks engine $(ENGINE)
 	$(VENV_PYTHON) -m benchmarks
 
 clean: ## remove what the other targets made, .venv too
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+	find wshttp -name '*.so' -delete
+	rm -rf .venv *__mypyc*.so build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
 	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # --- the environment ----------------------------------------------------------------------------
@@ -118,6 +132,17 @@ endif
 .venv/installed-test: .venv/installed
 	@echo 'installing what the tests need into .venv'
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+# The project once more, with the modules beside their sources that the hook in pyproject.toml compiles.
+SOURCES := $(shell find wshttp -name '*.py')
+
+.venv/compiled/made: .venv/installed-test pyproject.toml $(SOURCES)
+	@echo 'compiling into .venv/compiled, which takes a minute or two'
+	@rm -rf .venv/compiled && mkdir .venv/compiled && \
+	tar -cf - --exclude=./.venv --exclude=./.git --exclude=__pycache__ . | tar -xf - -C .venv/compiled
+	@cd .venv/compiled && { HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m build --wheel --no-isolation > ../compiled.log 2>&1 || \
+	    { tail -n 20 ../compiled.log; echo 'It needs a C compiler and the headers of Python; on Debian: build-essential python3-dev'; exit 1; }; }
 	@touch $@
 
 # What chooses the bytes for the fuzzer; there are builds for Linux only, and not for every Python.

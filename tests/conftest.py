@@ -7,6 +7,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from wshttp.engine import http_head
 from wshttp.testing import FakeClock
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.
@@ -18,6 +19,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["wshttp.pytest_plugin", "engines", "redis_servers"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not http_head.__file__.endswith(".py"):
+        for item in items:
+            if mark := item.get_closest_marker("interpreted"):
+                item.add_marker(pytest.mark.skip(reason=f"the package is compiled: {mark.kwargs['reason']}"))
 
 
 @pytest.fixture

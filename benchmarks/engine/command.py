@@ -11,7 +11,7 @@ from benchmarks import machine
 from benchmarks.engine import cores
 from benchmarks.engine.answers import WrongAnswer
 from benchmarks.engine.effort import QUICK, Effort
-from benchmarks.engine.environment import Environment, find
+from benchmarks.engine.environment import Environment, compiled, find
 from benchmarks.engine.report import legend, report
 from benchmarks.engine.results import Results
 from benchmarks.engine.row import Row
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> None:
         _say(f"installing the peers into {environment.folder}")
         environment.make()
     print(f"{machine.describe()}\n{environment.versions()}\n{cores.describe()}", flush=True)
+    print(f"wshttp is {'compiled' if compiled() else 'not compiled'}", flush=True)
     runner = Runner(environment, effort, _say)
     found: list[Results] = []
     failed: list[str] = []

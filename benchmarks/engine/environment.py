@@ -26,6 +26,9 @@ PYTHON_PACKAGES: Final = (
     "uvloop>=0.23,<1", "httptools>=0.9,<1", "websockets>=17,<18", "picows>=2.3,<3",
 )  # fmt: skip
 
+COMPILED: Final = ROOT / ".venv" / "compiled"
+"""Where `make compiled` puts this project with its hot modules compiled."""
+
 NODE_PACKAGES: Final = ("express@5", "express-session@1", "ws@8", "bufferutil@4")
 
 
@@ -87,6 +90,16 @@ class Environment:
                 option = "-v" if program == "nginx" else "--version"
                 said = subprocess.run([found, option], capture_output=True, text=True, check=False)
                 yield program, (said.stdout + said.stderr).strip().rpartition("/")[2].removeprefix("v")
+
+
+def compiled() -> Path | None:
+    """Return the folder with the compiled project; `None` where there is none, or one of other sources."""
+    sources = list((ROOT / "wshttp").rglob("*.py"))
+    theirs = [COMPILED / source.relative_to(ROOT) for source in sources]
+    if not any(COMPILED.glob("*__mypyc*")) or not all(their.is_file() for their in theirs):
+        return None
+    same = all(their.read_bytes() == own.read_bytes() for their, own in zip(theirs, sources, strict=True))
+    return COMPILED if same else None
 
 
 def find(program: str) -> str | None:

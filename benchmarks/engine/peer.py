@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.engine.environment import PEERS, ROOT, Environment, find
+from benchmarks.engine.environment import PEERS, ROOT, Environment, compiled, find
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Peer:
     """A file in `benchmarks/peers/`, what it is started with, and what it is called in the table.
 
     `ours`: it runs in this project's environment, as it is made of what that holds; the others run in that of the peers.
+    `plain`: of ours, it is not compiled, though the others may be; left out where they are not, either.
     `pretends`: it answers without doing the work, so that its answers are not checked.
     `needs`: a program of the system without which it is left out.
     """
@@ -23,6 +24,7 @@ class Peer:
     program: str
     arguments: tuple[str, ...] = ()
     ours: bool = False
+    plain: bool = False
     pretends: bool = False
     needs: str | None = None
 
@@ -32,6 +34,8 @@ class Peer:
 
     def missing(self) -> str | None:
         """Say what this machine lacks for it; `None`: nothing."""
+        if self.plain and compiled() is None:
+            return "a compiled wshttp; make compiled makes one"
         needed = "node" if self._is_script else self.needs
         return needed if needed is not None and find(needed) is None else None
 
@@ -43,4 +47,8 @@ class Peer:
     def variables(self, environment: Environment) -> dict[str, str]:
         """Return the environment variables that it is started with."""
         own = {"NODE_PATH": str(environment.node_modules), "NODE_ENV": "production", "PYTHONPATH": ""}
-        return os.environ | own | ({"PYTHONPATH": str(ROOT)} if self.ours else {})
+        return os.environ | own | ({"PYTHONPATH": str(self._project)} if self.ours else {})
+
+    @property
+    def _project(self) -> Path:
+        return ROOT if self.plain else compiled() or ROOT

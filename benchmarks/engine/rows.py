@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from benchmarks.engine.answers import counts, has_size, says_hello
@@ -15,6 +16,11 @@ from benchmarks.engine.row import Rival, Row
 def _wshttp(engine: str, *options: str) -> Peer:
     name = "wshttp" if engine == "native" else "wshttp, `engine: tornado`"
     return Peer(name, "wshttp_site.py", ("--engine", engine, *options), ours=True)
+
+
+def _plain(peer: Peer) -> Rival:
+    """Return the same, not compiled."""
+    return Rival(replace(peer, name="wshttp, not compiled", plain=True))
 
 
 NATIVE = _wshttp("native")
@@ -56,21 +62,24 @@ ROWS: Final = (
     Row(
         "ip", "function endpoint that counts in its session, `ip` identity", COUNT, NATIVE_BY_IP,
         (
-            Rival(AIOHTTP, 2.5), Rival(STARLETTE, 2.5), Rival(TORNADO, 2.5), Rival(EXPRESS, 3), Rival(ON_STOCK_BY_IP),
-            Rival(LIMIT),
+            Rival(AIOHTTP, 2.5), Rival(STARLETTE, 2.5), Rival(TORNADO, 2.5), Rival(EXPRESS, 3), _plain(NATIVE_BY_IP),
+            Rival(ON_STOCK_BY_IP), Rival(LIMIT),
         ),
     ),
     Row(
         "cookie", "the same with `cookie` identity", COUNT, NATIVE,
-        (Rival(AIOHTTP, 2), Rival(STARLETTE, 2), Rival(TORNADO, 2), Rival(EXPRESS, 2), Rival(ON_STOCK)),
+        (Rival(AIOHTTP, 2), Rival(STARLETTE, 2), Rival(TORNADO, 2), Rival(EXPRESS, 2), _plain(NATIVE), Rival(ON_STOCK)),
     ),
     Row(
         "handler", "`SessionHandler` that counts in its session, `cookie` identity", COUNT, NATIVE_HANDLER,
-        (Rival(ON_STOCK_HANDLER, 2.5), Rival(AIOHTTP, 1.4), Rival(STARLETTE, 1.4), Rival(TORNADO, 1.4)),
+        (
+            Rival(ON_STOCK_HANDLER, 2.5), Rival(AIOHTTP, 1.4), Rival(STARLETTE, 1.4), Rival(TORNADO, 1.4),
+            _plain(NATIVE_HANDLER),
+        ),
     ),
     Row(
         "hello", "Tornado's `RequestHandler`, no session", Requests("/hello", says_hello), INSTALLED,
-        (Rival(TORNADO, 2), Rival(AIOHTTP), Rival(STARLETTE), Rival(EXPRESS)),
+        (Rival(TORNADO, 2), Rival(AIOHTTP), Rival(STARLETTE), Rival(EXPRESS), _plain(INSTALLED)),
     ),
     Row(
         "file-4k", "static file of 4 KiB", Requests("/files/4k.bin", has_size(4 * KIB)), NATIVE,
@@ -83,29 +92,32 @@ ROWS: Final = (
     Row(
         "echo", "WebSocket echo, 64 B, touching a session", Messages(64), NATIVE_BY_IP,
         (
-            Rival(TORNADO, 8), Rival(WS, 1.7), Rival(PICOWS, 0.75), Rival(ON_STOCK_BY_IP), Rival(AIOHTTP),
-            Rival(WEBSOCKETS), Rival(LIMIT),
+            Rival(TORNADO, 8), Rival(WS, 1.7), Rival(PICOWS, 0.75), _plain(NATIVE_BY_IP), Rival(ON_STOCK_BY_IP),
+            Rival(AIOHTTP), Rival(WEBSOCKETS), Rival(LIMIT),
         ),
     ),
     Row(
         "echo-64k", "WebSocket echo, 64 KiB, touching a session", Messages(64 * KIB), NATIVE_BY_IP,
-        (Rival(TORNADO, 2), Rival(ON_STOCK_BY_IP), Rival(WS), Rival(PICOWS)),
+        (Rival(TORNADO, 2), _plain(NATIVE_BY_IP), Rival(ON_STOCK_BY_IP), Rival(WS), Rival(PICOWS)),
     ),
     Row(
         "deflate", "WebSocket echo, 1 KiB of JSON, permessage-deflate", Messages(KIB, deflate=True), NATIVE_DEFLATING,
-        (Rival(TORNADO_DEFLATING, 2), Rival(ON_STOCK_DEFLATING), Rival(WS_DEFLATING), Rival(WEBSOCKETS_DEFLATING)),
+        (
+            Rival(TORNADO_DEFLATING, 2), _plain(NATIVE_DEFLATING), Rival(ON_STOCK_DEFLATING), Rival(WS_DEFLATING),
+            Rival(WEBSOCKETS_DEFLATING),
+        ),
     ),
     Row(
         "broadcast", "one message to 5,000 sockets, each with its session", Broadcast(5_000), NATIVE,
-        (Rival(TORNADO, 5), Rival(ON_STOCK), Rival(WS)),
+        (Rival(TORNADO, 5), _plain(NATIVE), Rival(ON_STOCK), Rival(WS)),
     ),
     Row(
         "memory", "resident memory of an idle socket with its session, 10,000 of them", IdleSockets(10_000), NATIVE,
-        (Rival(ON_STOCK), Rival(TORNADO), Rival(WS), Rival(PICOWS)),
+        (_plain(NATIVE), Rival(ON_STOCK), Rival(TORNADO), Rival(WS), Rival(PICOWS)),
         limit=10.0,
     ),
     Row(
         "latency", "the first row at half the rate that each can do", Latency(COUNT), NATIVE_BY_IP,
-        (Rival(STARLETTE, 1), Rival(AIOHTTP), Rival(ON_STOCK_BY_IP)),
+        (Rival(STARLETTE, 1), Rival(AIOHTTP), _plain(NATIVE_BY_IP), Rival(ON_STOCK_BY_IP)),
     ),
 )  # fmt: skip

@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from wshttp.realtime.hub import Hub
 from wshttp.realtime.parcel import Parcel
 from wshttp.realtime.relay import Relay
 from wshttp.sessions.kept import Kept
+from wshttp.sessions.record import Record
 from wshttp.sessions.session_list import SessionList
 from wshttp.sessions.shared import Shared
 from wshttp.stores.kept import in_memory
@@ -132,7 +134,7 @@ class SharedStore(MemoryStore):
         async def step(*args: Any, **options: Any) -> Any:
             if self.away:
                 raise StoreUnavailable("the test has put it away")
-            return copy.deepcopy(await found(*args, **options))
+            return _from_afar(await found(*args, **options))
 
         return step
 
@@ -245,3 +247,16 @@ def realm(clock: FakeClock) -> Callable[..., Realm]:
 @pytest.fixture
 def new_transport(clock: FakeClock) -> Callable[[], FakeTransport]:
     return lambda: FakeTransport(clock)
+
+
+def _from_afar(found: Any) -> Any:
+    """Return what a store has answered as another process would get it: with records of its own."""
+    if isinstance(found, Record):
+        record = found.copy()
+        record.data = copy.deepcopy(record.data)
+        return record
+    if is_dataclass(found) and not isinstance(found, type):
+        return replace(found, **{field.name: _from_afar(getattr(found, field.name)) for field in fields(found)})
+    if isinstance(found, list):
+        return [_from_afar(each) for each in found]
+    return tuple(_from_afar(each) for each in found) if type(found) is tuple else found

@@ -17,6 +17,7 @@ from wshttp.realtime.format import ENVELOPE
 from wshttp.realtime.hub import Hub
 from wshttp.sessions import lifecycle
 from wshttp.sessions.deliveries import AT_ONCE
+from wshttp.sessions.record import Reason
 
 NewRealm = Callable[..., Any]
 
@@ -331,7 +332,7 @@ async def test_end_of_a_session_without_sockets_costs_no_task(realm: NewRealm) -
     """There is nothing to wait for."""
     world = realm()
     session = await world.sessions.create(remote_ip="192.0.2.1")
-    assert world.hub.ended(session.record, "logout") is None
+    assert world.hub.ended(session.record, Reason.LOGOUT) is None
 
 
 @pytest.mark.feature("W11")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornado.escape import native_str
 from tornado.httputil import (
-    HTTPConnection,
     HTTPHeaders,
     HTTPOutputError,
     RequestStartLine,
@@ -38,8 +37,10 @@ _ONE_WRITE: Final = 64 * 1024
 """Bytes of a body up to which copying it behind its header is cheaper than a second write."""
 
 
-class HttpAnswer(HTTPConnection):
-    """Write one answer. Errors are Tornado's: `HTTPOutputError`, `StreamClosedError` (in the futures), `ValueError`.
+class HttpAnswer:
+    """Write one answer, as a `tornado.httputil.HTTPConnection` in all but its base, which keeps a dictionary per object.
+
+    Errors are Tornado's: `HTTPOutputError`, `StreamClosedError` (in the futures), `ValueError`.
 
     A future that is returned is done as soon as more may be written without filling the memory.
     """

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
 from tornado.http1connection import _GzipMessageDelegate
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
+from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.log import gen_log
 from tornado.web import Application
 
@@ -58,9 +58,9 @@ class NativeServer(EngineServer):
         if isinstance(application, Application) and type(application).start_request is Application.start_request:
             # What that does once it has a header, with a request of our own.
             return lambda line, headers, answer, link: application.find_handler(
-                EngineRequest(answer, link, line, headers)
+                EngineRequest(cast(HTTPConnection, answer), link, line, headers)
             )
-        return lambda line, headers, answer, link: self.start_request(link, answer)
+        return lambda line, headers, answer, link: self.start_request(link, cast(HTTPConnection, answer))
 
     def _limits_changed(self, limits: Limits) -> None:
         self.max_header_size = limits.max_header_size or _NO_LIMIT
@@ -107,7 +107,7 @@ class NativeServer(EngineServer):
     def begin(self, link: Link, head: Head, answer: HttpAnswer) -> HTTPMessageDelegate:
         answer.context = request_context(link, self.proxies, head.headers)
         if head.start_line.path == "*" and not getattr(self.request_callback, "takes_asterisk", False):
-            return OptionsAsterisk(answer)
+            return OptionsAsterisk(cast(HTTPConnection, answer))
         delegate = self._delegate_for(head.start_line, head.headers, answer, link)
         if self.conn_params.decompress:  # Tornado's own, private there (6.6), as it is an option of its server
             return _GzipMessageDelegate(delegate, self.chunk_size, answer.max_body_size)

@@ -22,7 +22,7 @@ def hook_websockets() -> None:
 
 
 def _of_its_connection(handler: WebSocketHandler) -> WebSocketProtocol | None:
-    connection = handler.request.connection
+    connection: object = handler.request.connection
     if not isinstance(connection, HttpAnswer):
         return TORNADOS_OWN(handler)
     protocol = connection.websocket_protocol(handler)

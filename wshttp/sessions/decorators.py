@@ -20,6 +20,8 @@ MISSING: Final[Any] = None
 class SessionDecorators:
     """One method per callback of sessions and their sockets; each takes a function and returns it."""
 
+    __slots__ = ()
+    # Said of what mixes it in, which has them.
     callbacks: Callbacks
 
     def on_session_creating(self, function: F = MISSING) -> F:

@@ -16,6 +16,7 @@ from wshttp.addresses import bucket
 from wshttp.errors import BadCredentials, BadRequest, SessionEnded
 from wshttp.sessions.data import Json
 from wshttp.sessions.ids import LOGIN_IDENTITIES, TOKEN_IDENTITIES, SessionId
+from wshttp.sessions.invalid_token import InvalidToken
 from wshttp.sessions.record import RENEWED, Tombstone
 from wshttp.sessions.session import Session
 from wshttp.sessions.session_list import SessionList, log
@@ -182,14 +183,6 @@ async def _take_token(
     else:
         found.invalid_identity = identity
     return what
-
-
-class InvalidToken(SessionEnded):
-    """A header or a URL names no live session; `found` is what was learnt until then."""
-
-    def __init__(self, found: Recognised, tombstone: Tombstone | None) -> None:
-        self.found = found
-        super().__init__(None, tombstone.reason if tombstone else None)
 
 
 async def _find_token(

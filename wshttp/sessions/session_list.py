@@ -465,14 +465,20 @@ class SessionList(SessionDecorators):
         try:
             while changes := difference(own, record):  # it may be changed until it is in the list
                 record = await self.store.apply(session.ref, changes, self.settings.max_data)
-        finally:
-            session.temporary, session.record = False, record
-            self._keep(session)
-            if isinstance(created, Created):
-                await self._begin(session, created)
+        except BaseException:
+            await self._hand_in(session, created, record)
+            raise
+        await self._hand_in(session, created, record)
         if own.reason is not None:  # it was ended while the store took it in
             await self.end(session, own.reason)
             raise SessionEnded(session.ref, own.reason)
+
+    async def _hand_in(self, session: Session, created: Created | Exists, record: Record) -> None:
+        """Have a session that was temporary be one of the list, and begin it."""
+        session.temporary, session.record = False, record
+        self._keep(session)
+        if isinstance(created, Created):
+            await self._begin(session, created)
 
     async def _take_in(self, session: Session) -> Created | Exists:
         """Put a temporary session into the store, under a record that begins now.

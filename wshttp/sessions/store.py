@@ -198,13 +198,13 @@ class Store(Protocol):
         self,
         ref: str,
         key: str,
-        by: float,
+        by: int | float,
         max_data: int,
         *,
         session_key: bytes | None = None,
         lock: str | None = None,
         token: str = "",
-    ) -> float:
+    ) -> int | float:
         """Add to a number (absent: 0) and return the new value.
 
         Raises `SessionEnded`, `LockLost`, `InvalidValue`, `DataTooLarge`. `session_key` is that under which the session

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
 from wshttp.sessions.record import Event
 from wshttp.sessions.store import Owed
 
 
-@dataclass(slots=True, eq=False)
 class _Entry:
     """What is owed, with its last attempt, and its place in the order."""
 
-    event: Event
-    number: int
+    __slots__ = ("event", "number")
+
+    def __init__(self, event: Event, number: int) -> None:
+        self.event = event
+        self.number = number
 
 
 class Ledger:

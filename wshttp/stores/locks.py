@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from wshttp.errors import SessionEnded, StoreUnavailable
 
 
-@dataclass(slots=True)
+@dataclass
 class _Lock:
     """Who holds a session's lock, and who waits, in order."""
 

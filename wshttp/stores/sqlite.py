@@ -390,13 +390,13 @@ class SqliteStore:
         self,
         ref: str,
         key: str,
-        by: float,
+        by: int | float,
         max_data: int,
         *,
         session_key: bytes | None = None,
         lock: str | None = None,
         token: str = "",
-    ) -> float:
+    ) -> int | float:
         total = await self._step(
             ref,
             lambda working: working.increment(ref, key, by, max_data, session_key=session_key, lock=lock, token=token),

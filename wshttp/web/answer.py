@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http.client import responses
 from typing import Final
 
@@ -45,11 +46,12 @@ def fields_for(response: Response) -> Fields:
 def _put_given(headers: HTTPHeaders, response: Response) -> None:
     if response.content_type is not None:
         _put(headers, "Content-Type", response.content_type)
-    for name, value in response.headers.items():
+    given: Mapping[str, object] = response.headers  # a number does, too
+    for name, value in given.items():
         _put(headers, name, value)
 
 
-def _put(headers: HTTPHeaders, name: str, value: str) -> None:
+def _put(headers: HTTPHeaders, name: str, value: object) -> None:
     """Set a field that the application has made, and that has to be looked at."""
     headers.pop(name, None)
     headers.add(name, str(value))

@@ -13,7 +13,8 @@ from tornado.web import Finish
 
 from wshttp.config import ProtectRule
 from wshttp.header_fields import fields_of
-from wshttp.sessions.identity import InvalidToken, recognise
+from wshttp.sessions.identity import recognise
+from wshttp.sessions.invalid_token import InvalidToken
 from wshttp.web import checks
 from wshttp.web.paths import decoded_path, protection_of
 from wshttp.web.site import Site

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import Future
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import Finish, HTTPError
@@ -32,6 +32,7 @@ from wshttp.web.body import RequestBody, announced_length
 from wshttp.web.endpoint import Endpoint, Route, is_awaitable
 from wshttp.web.entrance import enter
 from wshttp.web.failures import log_failure
+from wshttp.web.parts import parts_of
 from wshttp.web.problems import challenge_of, problem
 from wshttp.web.request import Request
 from wshttp.web.response import Response, answer_of
@@ -235,14 +236,9 @@ class Exchange:
         """Send what is streamed, each part when the client has taken the one before; `_finish` sends the rest."""
         if self.request.method == "HEAD":
             return
-        parts = cast("AsyncIterator[str | bytes]", response.body)
-        try:
+        async with parts_of(response) as parts:
             async for part in parts:
                 await self._send(response, part.encode() if isinstance(part, str) else part)
-        finally:
-            close = getattr(parts, "aclose", None)
-            if close is not None:
-                await close()  # what a generator cleans up is done now, whoever went away
 
     async def _send(self, response: Response, part: bytes) -> None:
         if self._announced:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import cast
-
 from wshttp.web.handler import SessionHandler
+from wshttp.web.parts import parts_of
 from wshttp.web.response import Response
 
 
@@ -28,18 +26,14 @@ class ResultHandler(SessionHandler):
         for name, value in response.headers.items():
             self.set_header(name, value)
         if response.is_streamed:
-            await self._send_parts(cast("AsyncIterator[str | bytes]", response.body))
+            await self._send_parts(response)
 
-    async def _send_parts(self, parts: AsyncIterator[str | bytes]) -> None:
+    async def _send_parts(self, response: Response) -> None:
         """Send parts as they come, each when the client has taken the one before."""
         if self.request.method == "HEAD":
             await self.flush()  # before `finish` takes the length for 0
             return
-        try:
+        async with parts_of(response) as parts:
             async for part in parts:
                 self.write(part)
                 await self.flush()
-        finally:
-            close = getattr(parts, "aclose", None)
-            if close is not None:
-                await close()  # what a generator cleans up is done now, whoever went away

@@ -15,8 +15,9 @@ from wshttp.config import SessionSettings
 from wshttp.errors import BadCredentials, Forbidden, SessionEnded, UsageError
 from wshttp.header_fields import Fields, fields_of
 from wshttp.sessions import identity
-from wshttp.sessions.identity import InvalidToken, Presented, Recognised
+from wshttp.sessions.identity import Presented, Recognised
 from wshttp.sessions.ids import TOKEN_IDENTITIES
+from wshttp.sessions.invalid_token import InvalidToken
 from wshttp.sessions.patience import Patience
 from wshttp.sessions.record import RENEWED, Reason
 from wshttp.sessions.session import Session, whole_seconds

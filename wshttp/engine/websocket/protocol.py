@@ -85,11 +85,10 @@ class NativeWebSocket(WebSocketProtocol):
     `WebSocketHandler.get_compression_options`; `window_bits`, 9 to 15, may be among them.
     """
 
-    clock: Callable[[], float] = staticmethod(time.monotonic)
     close_timeout = CLOSE_TIMEOUT
 
-    ending: Ending | None = None
-    _answering: asyncio.Future[Any] | None = None
+    __deletable__ = ("_inbox",)
+    """Says so to the compiler, which has no `del` of an attribute otherwise."""
 
     def __init__(
         self,
@@ -101,6 +100,9 @@ class NativeWebSocket(WebSocketProtocol):
         ping_timeout: float | None = None,
     ) -> None:
         super().__init__(cast(Any, handler))  # whatever takes what Tornado calls a delegate
+        self.clock: Callable[[], float] = time.monotonic
+        self.ending: Ending | None = None
+        self._answering: asyncio.Future[Any] | None = None
         self.heard_at = 0.0
         """Seconds of `clock` at which bytes last came in."""
         self.listening_since: float | None = None

@@ -381,13 +381,13 @@ class RedisStore:
         self,
         ref: str,
         key: str,
-        by: float,
+        by: int | float,
         max_data: int,
         *,
         session_key: bytes | None = None,
         lock: str | None = None,
         token: str = "",
-    ) -> float:
+    ) -> int | float:
         sum_for_increment(ABSENT, by)  # what is no number never is
         reply = await self._node.ask(
             "increment",
