@@ -41,7 +41,7 @@ PYTEST = WSHTTP_NODE_MODULES="$$(pwd -P)/.venv/node/node_modules" $(VENV_PYTHON)
 # Two runs at once, for two cores: what a browser does is mostly to wait. The second is printed when both are over.
 BESIDE := tests/browser tests/conformance tests/engine tests/web
 
-# What says most of what compiling could change, where it can be done; `make compiled` runs everything.
+# The tests that are most likely to notice what compiling changes; without a C compiler they are not run.
 COMPILED_TOO := tests/conformance tests/engine/websocket tests/sessions tests/test_promises.py
 
 define TEST_ALL
@@ -56,8 +56,12 @@ endef
 CAN_COMPILE = command -v cc >/dev/null && $(VENV_PYTHON) -c \
     'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
 
-# Of the tests, those that have to do with how the package is packed are not for a copy of it.
+# The package is compiled when it has changed; all else is copied each time.
+NOT_COMPILED := tests static config docs examples benchmarks
+
 compiled: .venv/compiled/made .venv/installed-node redis-server chromium proxies ## compile the hot modules in .venv/compiled, and run the tests there (ARGS="...")
+	@cd .venv/compiled && rm -rf $(NOT_COMPILED)
+	@cp -R $(NOT_COMPILED) .venv/compiled/
 	cd .venv/compiled && WSHTTP_NODE_MODULES="$(CURDIR)/.venv/node/node_modules" ../../$(VENV_PYTHON) -m pytest $(ARGS)
 
 # A folder with setup.sh and run.sh of the Autobahn fuzzing client, and which of its cases (all of them take half an hour).

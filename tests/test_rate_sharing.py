@@ -295,6 +295,7 @@ async def test_server_that_is_away_is_borne(
         await link.close()
 
 
+@pytest.mark.interpreted(reason="it derives from a compiled class")
 async def test_report_is_of_the_beat_before_the_last(shared: Flaky, clock: FakeClock) -> None:
     """What is heard was told since this node last heard, of what was counted in the beat before that."""
 

@@ -271,6 +271,19 @@ async def test_error_after_the_answer_has_begun_cuts_it(speaking: Speaking, conn
         assert b"problem" not in await client.ended()
 
 
+async def test_request_that_is_answered_with_its_header_goes_no_further(speaking: Speaking, connect: Any) -> None:
+    """What was answered before its end, body or not, is not finished."""
+
+    def answer(exchange: Exchange) -> None:
+        say(exchange, b"done")
+
+    async with speaking() as (app, _, port), connect(port) as client:
+        app.on_headers = answer
+        client.send(GET)
+        assert (await client.ended()).endswith(b"done")
+        assert app.exchanges[0].calls == ["headers"]
+
+
 # --- requests -----------------------------------------------------------------------------------
 
 

@@ -883,6 +883,7 @@ async def test_events_have_names_and_ids(sessions: SessionList) -> None:
 # --- who comes faster than others go ------------------------------------------------------------------
 
 
+@pytest.mark.interpreted(reason="it changes a constant")
 async def test_creation_waits_while_callbacks_do_not_keep_up(
     new_list: NewList, monkeypatch: pytest.MonkeyPatch
 ) -> None:

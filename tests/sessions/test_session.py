@@ -266,6 +266,14 @@ async def test_timeouts_that_are_none_are_refused(sessions: SessionList, seconds
     assert (session.expires_in, await sessions.count()) == (1200, 1)
 
 
+@pytest.mark.parametrize("name", [["x"], 1, None, b"x"])
+async def test_scheduled_event_has_a_name(new_list: NewList, name: Any) -> None:
+    """What is no text is refused at once, and not when it is due."""
+    session = await new_list().create(remote_ip="192.0.2.1")
+    with pytest.raises(InvalidValue, match="has a name"):
+        session.schedule(0, name)
+
+
 async def test_scheduled_event_is_no_larger_than_a_session(new_list: NewList) -> None:
     """Else what `session.max_data` keeps out would be kept all the same."""
     session = await new_list(max_data=100).create(remote_ip=IP)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from wshttp.sessions.record import Event, Reason
 from wshttp.sessions.store import Owed
 from wshttp.stores.ledger import Ledger
@@ -38,6 +40,7 @@ def taken(ledger: Ledger) -> list[tuple[str, int]]:
     return [(one.event.id, one.event.attempt) for one in found]
 
 
+@pytest.mark.interpreted(reason="it has something else in the place of a record")
 def test_entries_are_handed_out_as_they_came_to_be() -> None:
     """Whatever the order in which they are given up; each once, with an attempt more."""
     ledger = entered(Ledger(), start("a"), start("b"), end("a"))
@@ -59,6 +62,7 @@ def test_entry_that_is_settled_is_not_handed_out() -> None:
     assert (len(ledger), ledger.any_of("r")) == (0, False)
 
 
+@pytest.mark.interpreted(reason="it has something else in the place of a record")
 def test_end_is_given_to_nobody_before_its_start() -> None:
     """Where somebody elsewhere has that, it waits; where somebody here has, they get the end, too."""
     given: set[str] = set()
@@ -77,6 +81,7 @@ def test_end_is_given_to_nobody_before_its_start() -> None:
     assert taken(ledger) == [("end s", 2)]
 
 
+@pytest.mark.interpreted(reason="it has something else in the place of a record")
 def test_end_that_waits_for_its_start_is_the_first_attempt_then() -> None:
     """It cannot be settled before; if who was told of it did not hear it, it is the second."""
     for heard, attempt in ((True, 1), (False, 2)):
@@ -90,6 +95,7 @@ def test_end_that_waits_for_its_start_is_the_first_attempt_then() -> None:
         assert taken(ledger) == [("end r", attempt)]
 
 
+@pytest.mark.interpreted(reason="it has something else in the place of a record")
 def test_end_that_waited_waits_again_when_it_is_read_from_a_log() -> None:
     """Until its start is settled; where that was, it does not."""
     waiting = Event("end r", "end", "r", attempt=0, reason=Reason.LOGOUT)

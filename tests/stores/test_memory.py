@@ -55,6 +55,7 @@ async def _create(store: MemoryStore, name: str, **facts: Any) -> Created:
     return created
 
 
+@pytest.mark.interpreted(reason="it changes a constant")
 async def test_tombstones_are_bounded_in_number(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the maximum the oldest goes, however many sessions end."""
     monkeypatch.setattr(working_set, "MAX_TOMBSTONES", 10)
@@ -206,6 +207,7 @@ async def test_limit_in_all_is_not_kept_up_by_one_past_its_deadline(clock: FakeC
     assert (ended.record.ref, ended.record.reason) == (old.record.ref, Reason.IDLE)
 
 
+@pytest.mark.interpreted(reason="it replaces a method")
 async def test_scan_of_many_of_one_address_looks_at_few(clock: FakeClock) -> None:
     """Each step costs what it returns, not what there is at the address; and each session comes once."""
     store = MemoryStore(clock)
@@ -232,6 +234,7 @@ async def test_scan_of_many_of_one_address_looks_at_few(clock: FakeClock) -> Non
         assert (set(seen), len(seen)) == (there, len(there))
 
 
+@pytest.mark.interpreted(reason="it replaces a method")
 async def test_limit_that_is_not_reached_costs_nothing(clock: FakeClock) -> None:
     """Nobody of an address is looked at as long as there are fewer than the limit."""
     store = MemoryStore(clock)

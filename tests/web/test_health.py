@@ -43,6 +43,7 @@ async def test_ready_is_503_while_the_store_is_away(monkeypatch: pytest.MonkeyPa
             assert (await Browser(base).get("/wshttp/health/live")).code == 200
 
 
+@pytest.mark.interpreted(reason="it replaces a method")
 async def test_health_is_answered_whatever_the_address() -> None:
     """Limits and denied networks are for clients, not for supervisors."""
     server = new_server(rate={"requests_per_second": 0.001, "deny": ["127.0.0.0/8"], "allow": []})

@@ -712,9 +712,10 @@ async def test_session_used_with_another_browser(policy: str, browser: str, used
 
 
 @pytest.mark.feature("I8")
-async def test_client_that_drift_refuses_does_not_keep_the_session_alive(clock: FakeClock) -> None:
+@pytest.mark.parametrize("policy", ["prefix", "strict"])
+async def test_client_that_drift_refuses_does_not_keep_the_session_alive(clock: FakeClock, policy: str) -> None:
     """A stolen token that is refused moves no deadline; its owner finds the session untouched."""
-    server = server_of(clock, session={"drift": {"ip": "strict"}}, server={"trusted_proxies": ["127.0.0.1"]})
+    server = server_of(clock, session={"drift": {"ip": policy}}, server={"trusted_proxies": ["127.0.0.1"]})
     async with running(server) as base:
         owner = Browser(base, X_Forwarded_For="192.0.2.1")
         await owner.get("/who")

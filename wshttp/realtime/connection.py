@@ -461,10 +461,13 @@ class Connection:
     async def _load(self, session: Session, unit: UnitOfWork) -> bool:
         """Bring the session up to date, and touch it if messages count as activity; tell whether it is the client's yet."""
         step = session.touch if "message" in self._hub.touch else session.refresh
+        outage: StoreUnavailable | None = None
         try:
             await step()
         except StoreUnavailable as error:
-            await self._store_back(error)
+            outage = error
+        if outage is not None:
+            await self._store_back(outage)
             await self._through_outages(step)
         if self._key is None or session.record.key != self._key:
             self.close(*RENEWED)  # on another node, or its notice is still on its way
@@ -489,7 +492,8 @@ class Connection:
             try:
                 return await step()
             except StoreUnavailable as error:
-                await self._store_back(error)
+                outage = error
+            await self._store_back(outage)
 
     async def _store_back(self, error: StoreUnavailable) -> None:
         if self.session is None or self._is_abandoned:

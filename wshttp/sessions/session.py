@@ -277,6 +277,8 @@ class Session(MutableMapping[str, Json]):
         raises `InvalidValue`.
         """
         pending = self._writable()
+        if not isinstance(name, str):
+            raise InvalidValue(f"a scheduled event has a name, not {type(name).__name__}")
         scheduled = Scheduled(new_event_id(), checked_seconds(delay), name, checked(data))
         self._sessions.check_event_size(name, scheduled.data)
         pending.scheduled.append(scheduled)

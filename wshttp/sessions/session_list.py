@@ -125,11 +125,14 @@ class SessionList(SessionDecorators):
         """
         await self.store.open()
         if not self.settings.secret:
+            failure: BaseException | None = None
             try:
                 self.secret = await self.store.secret()
-            except BaseException:
+            except BaseException as error:
+                failure = error
+            if failure is not None:
                 await self.store.close()
-                raise
+                raise failure
         self._closing = False
         self._lease.begin()
         if sweep:
@@ -462,23 +465,21 @@ class SessionList(SessionDecorators):
         _require_alive(session)
         created = await self._take_in(session)
         own, record = session.record, created.record
+        failure: BaseException | None = None
         try:
             while changes := difference(own, record):  # it may be changed until it is in the list
                 record = await self.store.apply(session.ref, changes, self.settings.max_data)
-        except BaseException:
-            await self._hand_in(session, created, record)
-            raise
-        await self._hand_in(session, created, record)
-        if own.reason is not None:  # it was ended while the store took it in
-            await self.end(session, own.reason)
-            raise SessionEnded(session.ref, own.reason)
-
-    async def _hand_in(self, session: Session, created: Created | Exists, record: Record) -> None:
-        """Have a session that was temporary be one of the list, and begin it."""
+        except BaseException as error:
+            failure = error
         session.temporary, session.record = False, record
         self._keep(session)
         if isinstance(created, Created):
             await self._begin(session, created)
+        if failure is not None:
+            raise failure
+        if own.reason is not None:  # it was ended while the store took it in
+            await self.end(session, own.reason)
+            raise SessionEnded(session.ref, own.reason)
 
     async def _take_in(self, session: Session) -> Created | Exists:
         """Put a temporary session into the store, under a record that begins now.

@@ -11,15 +11,15 @@ import asyncio
 import sys
 from asyncio import Future
 from collections.abc import Awaitable, Coroutine
-from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Protocol
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import Finish, HTTPError
 
 from wshttp.eager import Eager
-from wshttp.errors import ClientDisconnected, TooManyRequests, UsageError
+from wshttp.errors import ClientDisconnected, UsageError
 from wshttp.header_fields import Fields, fields_of, headers_of
+from wshttp.web.alone import alone
 from wshttp.web.answer import (
     fields_for,
     is_bodiless,
@@ -32,7 +32,7 @@ from wshttp.web.body import RequestBody, announced_length
 from wshttp.web.endpoint import Endpoint, Route, is_awaitable
 from wshttp.web.entrance import enter
 from wshttp.web.failures import log_failure
-from wshttp.web.parts import parts_of
+from wshttp.web.parts import send_each
 from wshttp.web.problems import challenge_of, problem
 from wshttp.web.request import Request
 from wshttp.web.response import Response, answer_of
@@ -210,24 +210,20 @@ class Exchange:
         request = Request(self.request, self.visit, self._path_params, self._body)
         if endpoint.serialize and request.has_session:
             return await self._respond_alone(endpoint, request, self.visit)
-        result = endpoint.call(request)
-        answer = answer_of(await result if is_awaitable(result) else result)
-        if answer[0].is_streamed:
-            await self._send_parts(answer[0])
-        return answer
+        return await self._ask(endpoint, request)
 
     async def _respond_alone(self, endpoint: Endpoint, request: Request, visit: Visit) -> tuple[Response, bytes]:
         """Call the endpoint, and send what it streams, while no other request of the session is handled."""
         # The body is taken in first: who sends slowly must not hold the lock meanwhile.
         request = Request(self.request, visit, self._path_params, RequestBody.of(await request.body()))
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(request.session.lock(SERIALIZE_WAIT))
-            except TimeoutError:
-                raise TooManyRequests(1.0, "other requests of this session are still being handled") from None
-            answer = answer_of(await endpoint(request))
-            if answer[0].is_streamed:
-                await self._send_parts(answer[0])
+        return await alone(request.session, SERIALIZE_WAIT, lambda: self._ask(endpoint, request))
+
+    async def _ask(self, endpoint: Endpoint, request: Request) -> tuple[Response, bytes]:
+        """Call the endpoint, and send what it streams."""
+        result = endpoint.call(request)
+        answer = answer_of(await result if is_awaitable(result) else result)
+        if answer[0].is_streamed:
+            await self._send_parts(answer[0])
         return answer
 
     # --- the answer goes out --------------------------------------------------------------------------
@@ -236,11 +232,10 @@ class Exchange:
         """Send what is streamed, each part when the client has taken the one before; `_finish` sends the rest."""
         if self.request.method == "HEAD":
             return
-        async with parts_of(response) as parts:
-            async for part in parts:
-                await self._send(response, part.encode() if isinstance(part, str) else part)
+        await send_each(response, lambda part: self._send(response, part))
 
-    async def _send(self, response: Response, part: bytes) -> None:
+    async def _send(self, response: Response, text: str | bytes) -> None:
+        part = text.encode() if isinstance(text, str) else text
         if self._announced:
             taken = self._connection.write(part)
         else:

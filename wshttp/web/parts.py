@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
 from wshttp.web.response import Response
 
 
-@asynccontextmanager
-async def parts_of(response: Response) -> AsyncIterator[AsyncIterator[str | bytes]]:
-    """Give what a response streams; what a generator cleans up is done at the end, whoever went away."""
+async def send_each(response: Response, send: Callable[[str | bytes], Awaitable[None]]) -> None:
+    """Send what a response streams, each part when the client has taken the one before."""
     parts = cast("AsyncIterator[str | bytes]", response.body)
     try:
-        yield parts
+        async for part in parts:
+            await send(part)
     finally:
         close = getattr(parts, "aclose", None)
         if close is not None:
-            await close()
+            await close()  # what a generator cleans up is done now, whoever went away

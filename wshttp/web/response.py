@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, Final, TypeAlias
 
 from wshttp.errors import UsageError
@@ -80,15 +80,16 @@ class Response:
         return content_of(self.body)
 
 
-_OF_SHAPE: Final[dict[type, Response]] = {dict: Response({}), list: Response([]), str: Response("")}
-"""Answers of which only the content differs."""
+_OF_SHAPE: Final[dict[type, Response]] = {
+    kind: Response(kind(), headers=MappingProxyType({})) for kind in (dict, list, str)
+}
+"""Answers of which only the content differs, and which all requests share."""
 
 
 def answer_of(result: Any) -> tuple[Response, bytes]:
     """Return the response that an endpoint's result makes, as `Response.of` does, and its content.
 
-    Where nothing but the content is the endpoint's own, the response is one for all of its shape: to be asked for anything
-    but its body.
+    The response may be one that others get, too; its `body` is not the result's then. The content is.
     """
     response = _OF_SHAPE.get(type(result))
     if response is not None:

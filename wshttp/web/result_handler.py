@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wshttp.web.handler import SessionHandler
-from wshttp.web.parts import parts_of
+from wshttp.web.parts import send_each
 from wshttp.web.response import Response
 
 
@@ -33,7 +33,8 @@ class ResultHandler(SessionHandler):
         if self.request.method == "HEAD":
             await self.flush()  # before `finish` takes the length for 0
             return
-        async with parts_of(response) as parts:
-            async for part in parts:
-                self.write(part)
-                await self.flush()
+        await send_each(response, self._send_part)
+
+    async def _send_part(self, part: str | bytes) -> None:
+        self.write(part)
+        await self.flush()

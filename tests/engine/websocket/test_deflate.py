@@ -172,7 +172,7 @@ def test_messages_are_inflated_in_any_pieces(messages: list[bytes], size: int) -
 def test_context_of_a_client_that_takes_none_over_is_dropped() -> None:
     """Between messages such a socket keeps nothing of zlib."""
     inflater = Inflater(agreed("permessage-deflate; client_no_context_takeover"))
-    for _ in range(2):
+    for _ in range(20):  # more than one message may have streams
         assert inflated(inflater, squeezed(b"hello" * 20)) == b"hello" * 20
         assert inflater._decompressor is None
 

@@ -87,9 +87,6 @@ class NativeWebSocket(WebSocketProtocol):
 
     close_timeout = CLOSE_TIMEOUT
 
-    __deletable__ = ("_inbox",)
-    """Says so to the compiler, which has no `del` of an attribute otherwise."""
-
     def __init__(
         self,
         handler: WebSocketHandler,
