@@ -83,3 +83,20 @@ class Browser:
 
     async def log_in(self, user: str, password: str) -> HTTPResponse:
         return await self("POST", "/wshttp/login", json={"user": user, "password": password})
+
+
+def wait_until(page: Any, condition: str) -> None:
+    """Wait, at most half a minute, until an expression is true in a page.
+
+    `wait_for_function` evaluates the text of one each time that it looks, which a page's policy allows the first time only.
+    """
+    page.evaluate(
+        """async () => {
+            const holds = async () => CONDITION;
+            const end = Date.now() + 30000;
+            while (!(await holds())) {
+                if (Date.now() > end) throw new Error("it did not come true");
+                await new Promise((next) => setTimeout(next, 10));
+            }
+        }""".replace("CONDITION", f"({condition})")
+    )

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 import yaml
+from browsing import wait_until
 from processes import ROOT, Process, run, serving, until
 from redis_servers import RedisServer
 from visiting import (
@@ -424,7 +425,7 @@ def test_card_shows_a_session_while_it_lives(administered: Administered, visit: 
     wait_for_state(first, "closed")
     page.keyboard.press("Escape")
     card.wait_for(state="hidden")
-    page.wait_for_function("location.hash === '#sessions'")  # a dialog tells with the next frame that it was closed
+    wait_until(page, "location.hash === '#sessions'")  # a dialog tells with the next frame that it was closed
     assert [fault for fault in visitor.faults if "404" not in fault] == []  # it may look once more just at the end
 
 
@@ -463,7 +464,7 @@ def test_card_that_is_opened_right_after_another_stays(administered: Administere
             }"""
         )
     page.locator("#card h3").first.wait_for()
-    page.wait_for_function("location.hash === `#session/${document.querySelector('#card-title .code').textContent}`")
+    wait_until(page, "location.hash === `#session/${document.querySelector('#card-title .code').textContent}`")
     page.keyboard.press("Escape")
     page.locator("#card").wait_for(state="hidden")
     rows(page).first.get_by_role("button", name="End session").click()
@@ -559,7 +560,7 @@ def test_all_from_before_a_time_end_and_no_later_ones(administered: Administered
             return [new Date(second - zone).toISOString().slice(0, 19), second.getTime()];
         }"""
     )
-    page.wait_for_function("(second) => Date.now() > second", arg=before[1])
+    wait_until(page, f"Date.now() > {before[1]}")
     make(server, 2, "late")
     search(page, before=before[0])
     status(page, "Sessions: 1 to 3")
@@ -679,7 +680,7 @@ def test_paused_page_stands_still(administered: Administered, visit: Visit) -> N
     status(page, "Sessions: 0")
     page.get_by_role("button", name="Pause").click()
     page.locator("#stream[data-state=paused]").wait_for()
-    page.wait_for_function("fetch('api/stats').then((answer) => answer.json()).then(({ watchers }) => watchers === 0)")
+    wait_until(page, "fetch('api/stats').then((answer) => answer.json()).then(({ watchers }) => watchers === 0)")
     make(server, 1)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -815,7 +816,7 @@ def test_everything_can_be_reached_by_keyboard(administered: Administered, visit
     page.locator("#card h3").first.wait_for()
     page.keyboard.press("Escape")
     page.locator("#card").wait_for(state="hidden")
-    page.wait_for_function("(ref) => document.activeElement.title === ref", arg=ref)
+    wait_until(page, f"document.activeElement.title === '{ref}'")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.keyboard.press("Shift+Tab")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from browsing import basic
+from browsing import basic, wait_until
 from narrow_network import without_websockets
 from processes import ROOT, serving
 from redis_servers import RedisServer
@@ -90,7 +90,7 @@ def test_counter_is_not_shown_where_the_server_has_none(serve: Serve, visit: Vis
     visitor = visit()
     page = visitor.arrive(serve(app=None).address)
     asked = "performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/counter')).length"
-    page.wait_for_function(f"{asked} > 0")
+    wait_until(page, f"{asked} > 0")
     page.evaluate("fetch('/wshttp/session?touch=0').then((answer) => answer.json())")  # later than what it might ask
     assert page.locator("#counting").is_hidden()
     assert page.locator("[data-step=count]").is_hidden()
@@ -178,7 +178,7 @@ def test_warned_visitor_may_stay(serve: Serve, visit: Visit) -> None:
     page.get_by_role("alert").get_by_role("button", name="Stay").click()
     for each in (page, other):
         each.locator("#banner").wait_for(state="hidden")
-        each.wait_for_function("parseInt(document.getElementById('countdown').textContent) > 12")
+        wait_until(each, "parseInt(document.getElementById('countdown').textContent) > 12")
         wait_for_state(each, "open")
     page.locator("[data-step=stay][data-seen]").wait_for()
     assert visitor.faults == []
@@ -404,7 +404,7 @@ def test_layout_fits_and_is_accessible(
     picture(page, f"page-{size}-{scheme}", full_page=True)
     for width in (viewport["width"], 320):  # the narrowest that WCAG 2.2, 1.4.10, asks for
         page.set_viewport_size({"width": width, "height": viewport["height"]})
-        page.wait_for_function("(width) => innerWidth === width", arg=width)
+        wait_until(page, f"innerWidth === {width}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.set_viewport_size(viewport)
     assert complaints(page) == []
