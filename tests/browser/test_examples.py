@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from browsing import wait_until
 from processes import ON_ANY_FREE_PORT, ROOT, serving
 from visiting import Visit
 
@@ -25,7 +26,7 @@ def test_chat_says_who_said_it(visit: Visit) -> None:
         second.locator("#members", has_text="2").wait_for()
         first.get_by_label("Your name").fill(" Ada ")
         first.get_by_role("button", name="Change").click()
-        first.wait_for_function("document.querySelector('[name=name]').value === 'Ada'")  # as the server has it
+        wait_until(first, "document.querySelector('[name=name]').value === 'Ada'")  # as the server has it
         first.get_by_label("Message", exact=True).fill("hello")
         first.get_by_role("button", name="Send").click()
         second.get_by_text("Ada: hello").wait_for()
@@ -38,7 +39,7 @@ def test_dashboard_draws_what_comes(visit: Visit) -> None:
         visitor = visit()
         page = visitor.open(server.address)
         page.locator("#sockets", has_text="1").wait_for()
-        page.wait_for_function("document.querySelector('polyline').points.length > 1")
+        wait_until(page, "document.querySelector('polyline').points.length > 1")
         assert visitor.faults == []
 
 
