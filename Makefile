@@ -91,7 +91,9 @@ faults: .venv/installed-test redis-server ## kill servers and break disks, many 
 # The rows of the engine's table that are measured, and --rounds or --seconds; all of them take half an hour.
 ENGINE ?=
 
-bench: .venv/installed-test .venv/installed-peers .venv/compiled/made redis-server proxies wrk ## print the figures of this machine (ENGINE="..." chooses rows of the engine's)
+bench: .venv/installed-test .venv/installed-peers redis-server proxies wrk ## print the figures of this machine (ENGINE="..." chooses rows of the engine's)
+	@if $(CAN_COMPILE); then $(MAKE) --no-print-directory .venv/compiled/made; \
+	else echo 'There is no C compiler, or there are no headers of Python: wshttp is measured as it is.'; fi
 	$(VENV_PYTHON) -m benchmarks engine $(ENGINE)
 	$(VENV_PYTHON) -m benchmarks
 
