@@ -1,4 +1,7 @@
-"""What is raised for a token that names no live session."""
+"""What is raised for a token that names no live session.
+
+Apart from `identity`, which is compiled: no compiled class has a base with a state of its own that is not (docs/design.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Requests of one session, one at a time."""
+"""Requests of one session, one at a time.
+
+Apart from `exchange`, which is compiled: what is compiled does not wait with an error in hand (docs/design.md).
+"""
 
 from __future__ import annotations
 

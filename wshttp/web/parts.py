@@ -1,4 +1,7 @@
-"""An answer's body that comes in parts."""
+"""An answer's body that comes in parts.
+
+Apart from `exchange`, for the same reason as `alone`.
+"""
 
 from __future__ import annotations
 
